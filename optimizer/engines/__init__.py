@@ -1,0 +1,1 @@
+"""One module an engine, found by its file name. No I/O is done here."""

@@ -1,0 +1,1 @@
+"""Faces people: the command line. It translates and decides nothing."""
