@@ -1,56 +1,22 @@
-"""What an engine is to the tuner: flags, a command line, and how to read its failures.
+"""What an engine is to the tuner: flags, a command line, and how to read its log.
 
 An engine is one module in `engines/` with one `ENGINE`; it is found by its file name.
 """
 
 import json
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
 from inference_autotuner.optimizer import engines
 from inference_autotuner.optimizer.errors import Failure
+from inference_autotuner.optimizer.failures import Signature, diagnose
+from inference_autotuner.optimizer.flags import Args, Boolean, Flag, normalize, render_args
 
-Args = Mapping[str, Any]
-
-
-class Boolean(StrEnum):
-    """How a flag says yes and no."""
-
-    SWITCH = "switch"
-    """`--x` or nothing."""
-    NEGATABLE = "negatable"
-    """`--x` or `--no-x`."""
-    WORD = "word"
-    """`--x true` or `--x false`, as with any value."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One launch flag, under the engine's own name without dashes.
-
-    Attributes:
-        type: `bool`, `int`, `float`, `str` or `json`; what a value must look like.
-        default: The engine's default where it is a constant; None where it is computed.
-        choices: The words allowed; empty for any.
-        boolean: How a boolean is written.
-        repeats_value: A list is `--x a b` (True) or `--x a,b` (False).
-        is_lossy: Whether it may change what the model answers, beyond rounding.
-        minimum: Smallest number allowed.
-        maximum: Largest number allowed.
-    """
-
-    type: str
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    boolean: Boolean = Boolean.SWITCH
-    repeats_value: bool = True
-    is_lossy: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
+RESOLVED_LIMIT = 2048  # bytes; the answer itself may have a megabyte
 
 
 @dataclass(frozen=True)
@@ -94,22 +60,35 @@ class Engine:
         title: As its makers write it.
         version: The version that the catalog of flags was read from.
         flags: The catalog, by flag name.
-        aliases: Other spellings of a flag, to its name in the catalog.
-        removed: Flags that are gone, each with what to write instead.
-        rules: Constraints of the engine.
-        programs: Programs that start it, the first one found on PATH is taken.
-        fallback_module: A Python module of ours that serves where no program is found.
-        container_command: What starts it in a container image.
         command_line: Launch to arguments, without the program.
         served_name: Launch to the model name that requests must use.
         gpus: Args to the number of GPUs one server takes.
-        classify: Log text, exit code (None while it lives) to what went wrong.
-        config_path: Where a running server tells its configuration; None where it does not.
-        read_config: That answer to the few values worth keeping.
-        flush_path: Where a POST empties the prefix cache; None where there is none.
+        signatures: What its log says when it fails, the most telling first.
+        programs: Programs that start it, the first one found on PATH is taken.
+        container_command: What starts it in a container image.
         api_backend: genai-bench's name for it, chosen so that `ignore_eos` is sent.
-        environment: Environment variables that every server needs.
-        search_space: What `autotuner init` proposes, by flag.
+        ready_line: A pattern of the log line with which it says that it serves.
+        others: Further flags it takes; their values are not checked.
+        families: Beginnings of still further flags it takes.
+        boolean: How it writes booleans of flags that are not in the catalog.
+        aliases: Other spellings of a flag, to its name in the catalog.
+        reserved: Flags that the tuner sets, each with what to write instead.
+        removed: Flags that are gone or do nothing, each with what to write instead.
+        deprecated: Flags it still takes, each with what to write instead.
+        rules: Constraints of the engine.
+        room: A CEL condition under which requests of `{tokens}` tokens, prompt and output
+            together, fit into the context.
+        effective: Args with every constant default, to what of them takes effect.
+        fallback_module: A Python module of ours that serves where no program is found.
+        forbidden_in_name: Characters that a served name must not have.
+        health_path: Where a GET answers 200 once it is up.
+        config_path: Where a running server tells its configuration; None where it does not.
+        config_values: What to keep of that answer: name to the dotted path in it.
+        log_values: What to keep of the log: name to a pattern with one group.
+        flush_path: Where a POST empties the prefix cache; None where there is none.
+        environment: Environment variables that every server needs, also the winner.
+        trial_environment: Environment variables of servers that are measured, beside those.
+        search_space: What `autotuner init` proposes, by flag, in the task's own form.
     """
 
     name: str
@@ -119,28 +98,98 @@ class Engine:
     command_line: Callable[[Launch], tuple[str, ...]]
     served_name: Callable[[Launch], str]
     gpus: Callable[[Args], int]
-    classify: Callable[[str, int | None], Failure]
+    signatures: tuple[Signature, ...]
     programs: tuple[tuple[str, ...], ...]
     container_command: tuple[str, ...]
     api_backend: str
+    ready_line: str
+    others: frozenset[str] = frozenset()
+    families: tuple[str, ...] = ()
+    boolean: Boolean = Boolean.SWITCH
     aliases: Mapping[str, str] = field(default_factory=dict)
+    reserved: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, str] = field(default_factory=dict)
+    deprecated: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    room: str = "true"
+    effective: Callable[[Args], Args] = lambda args: args
     fallback_module: str | None = None
+    forbidden_in_name: str = ""
+    health_path: str = "/health"
     config_path: str | None = None
-    read_config: Callable[[Any], Mapping[str, Any]] = lambda answer: {}
+    config_values: Mapping[str, str] = field(default_factory=dict)
+    log_values: Mapping[str, str] = field(default_factory=dict)
     flush_path: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    trial_environment: Mapping[str, str] = field(default_factory=dict)
     search_space: Mapping[str, Any] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         """Flags whose default is a constant, with it."""
-        return {name: flag.default for name, flag in self.flags.items() if flag.default is not None}
+        return {
+            name: normalize(flag, flag.default)
+            for name, flag in self.flags.items()
+            if flag.default is not None
+        }
 
     def canonical(self, name: str) -> str:
-        """The catalog's spelling of a flag: dashes, and no alias."""
-        dashed = name.strip("-").replace("_", "-")
-        return self.aliases.get(dashed, dashed)
+        """The catalog's spelling of a flag: dashes, and no alias.
+
+        Keys inside a JSON value keep their own spelling: `compilation-config.cudagraph_mode`.
+        """
+        head, dot, key = name.strip("-").partition(".")
+        dashed = head.replace("_", "-")
+        return self.aliases.get(dashed, dashed) + dot + key
+
+    def knows(self, name: str) -> bool:
+        """Whether it takes a flag, under the catalog's spelling."""
+        head = name.partition(".")[0]
+        return head in self.flags or head in self.others or head.startswith(self.families)
+
+    def settled(self, args: Args) -> dict[str, Any]:
+        """Args under the catalog's names, with equal values spelled equally."""
+        named = {self.canonical(name): value for name, value in args.items()}
+        return {name: normalize(self.flags.get(name), value) for name, value in named.items()}
+
+    def with_defaults(self, args: Args) -> dict[str, Any]:
+        """Every value that is known before a server runs: constant defaults, then args."""
+        return {**self.defaults(), **self.settled(args)}
+
+    def render(self, args: Args) -> tuple[str, ...]:
+        """Args as a command line, sorted by flag."""
+        named = {self.canonical(name): value for name, value in args.items()}
+        return render_args(named, self.flags, self.boolean)
+
+    def classify(self, log: str, exit_code: int | None) -> Failure:
+        """What went wrong with a server that does not serve.
+
+        Args:
+            log: Everything it wrote.
+            exit_code: Negative for a signal; None while it lives.
+        """
+        return diagnose(self.signatures, self.ready_line, log, exit_code)
+
+    def read_config(self, answer: Any) -> Mapping[str, Any]:
+        """The few values worth keeping of what `config_path` answers; 2 KiB at most."""
+        found = {name: _at(answer, path) for name, path in self.config_values.items()}
+        return _bounded(found)
+
+    def read_log(self, log: str) -> Mapping[str, Any]:
+        """What the log tells of the configuration; 2 KiB at most."""
+        matches = {name: re.search(p, log, re.M) for name, p in self.log_values.items()}
+        return _bounded({name: match and match[1] for name, match in matches.items()})
+
+
+def identity(engine: Engine, args: Args) -> tuple[str, ...]:
+    """The command line that counts: equal for args that make the engine run the same.
+
+    Left out are switches that are off, constant defaults, and flags that do nothing beside the
+    others.
+    """
+    defaults = engine.defaults()
+    effective = engine.effective(engine.with_defaults(args))
+    kept = {n: v for n, v in effective.items() if n not in defaults or v != defaults[n]}
+    return engine.render(kept)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -161,34 +210,22 @@ def get_engine(name: str) -> Engine:
     return found
 
 
-def render_args(args: Args, flags: Mapping[str, Flag]) -> tuple[str, ...]:
-    """Args as a command line, sorted by flag: the same args give the same line.
-
-    A flag that the catalog does not know is written as its value suggests: a boolean as a
-    switch, an object as JSON, a list as repeated values.
-
-    >>> render_args({"b": True, "a": [1, 2], "c": False}, {})
-    ('--a', '1', '2', '--b')
-    """
-    line: list[str] = []
-    for name in sorted(args):
-        line += _render_flag(name, args[name], flags.get(name))
-    return tuple(line)
+def _at(answer: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(answer, list) and key.isdigit():
+            answer = answer[int(key)] if int(key) < len(answer) else None
+        else:
+            answer = answer.get(key) if isinstance(answer, Mapping) else None
+    return answer
 
 
-def _render_flag(name: str, value: Any, flag: Flag | None) -> Sequence[str]:
-    option = f"--{name}"
-    if isinstance(value, bool):
-        form = flag.boolean if flag else Boolean.SWITCH
-        if form is Boolean.WORD:
-            return (option, str(value).lower())
-        if value:
-            return (option,)
-        return (f"--no-{name}",) if form is Boolean.NEGATABLE else ()
-    if isinstance(value, Mapping):
-        return (option, json.dumps(value, sort_keys=True, separators=(",", ":")))
-    if isinstance(value, list | tuple):
-        if flag and not flag.repeats_value:
-            return (option, ",".join(map(str, value)))
-        return (option, *map(str, value))
-    return (option, str(value))
+def _bounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    room = RESOLVED_LIMIT
+    for name, value in found.items():
+        size = len(json.dumps({name: value}))
+        if value is None or isinstance(value, list | Mapping) or size > room:
+            continue
+        kept[name] = value
+        room -= size
+    return kept
