@@ -1,5 +1,6 @@
 """Where this machine keeps what must last: one folder, one sub-folder a study."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -25,3 +26,15 @@ def trial_folder(study: str, trial: str) -> Path:
 def lease_folder() -> Path:
     """One file for each server that runs, or may have been left running."""
     return state_folder() / "leases"
+
+
+def state_id() -> str:
+    """What tells this state folder from every other on the machine, however it is reached.
+
+    Made from the folder's place on the disk: a copy of it is another one, a link to it the same.
+    """
+    folder = state_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder.stat()
+    text = f"{place.st_dev}:{place.st_ino}:{os.getuid()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
