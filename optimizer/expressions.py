@@ -10,6 +10,7 @@ from cel_expr_python import cel
 Params = Mapping[str, Any]
 
 _NAMES = re.compile(r"""params\s*(?:\[\s*(?:"([^"]+)"|'([^']+)')\s*\]|\.([A-Za-z_]\w*))""")
+_PLACE = re.compile(r"INVALID_ARGUMENT: ERROR: <input>:\d+:(\d+):")
 _LENGTH_LIMIT = 2000
 
 
@@ -29,8 +30,8 @@ def _compiled(source: str) -> cel.Expression:
 
 
 def _first_line(error: object) -> str:
-    line = str(error).splitlines()[0]
-    return line.replace("INVALID_ARGUMENT: ERROR: <input>:", "line ").strip()
+    line = str(error).splitlines()[0].split(" expecting ")[0].replace("'<EOF>'", "the end")
+    return _PLACE.sub(r"at character \1:", line).strip()
 
 
 def check_expression(source: str) -> None:

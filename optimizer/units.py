@@ -1,29 +1,42 @@
 """Durations as people write them. Inside the project everything is seconds."""
 
 import re
+from decimal import Decimal
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+# Decimal numbers, so that 42.1ms is 0.0421 s to the last digit and is written back as 42.1ms.
+_SECONDS = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+_PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
+_EXAMPLES = "500ms, 30s, 5m or 2h"
+_LONGEST_S = 366 * 86400
 
 
 def parse_duration(text: object) -> float:
     """Seconds in a duration such as `500ms`, `1.5s` or `1h30m`.
 
     Raises:
-        ValueError: No unit, an unknown unit, or not a duration at all.
+        ValueError: No unit, an unknown unit, longer than a year, or not a duration at all.
 
     >>> parse_duration("1h30m"), parse_duration("500ms")
     (5400.0, 0.5)
     """
     if isinstance(text, int | float) and not isinstance(text, bool):
-        raise ValueError(f"{text} has no unit; write a duration such as 500ms, 30s, 5m or 2h")
+        raise ValueError(f"{text} has no unit; write a duration such as {_EXAMPLES}")
     if not isinstance(text, str):
-        raise ValueError("write a duration such as 500ms, 30s, 5m or 2h")
+        raise ValueError(f"write a duration such as {_EXAMPLES}")
     compact = text.replace(" ", "")
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise ValueError(f"'{text}' is no duration; write one such as 500ms, 30s, 5m or 2h")
-    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        raise ValueError(f"'{text}' is no duration; write one such as {_EXAMPLES}")
+    seconds = float(sum(Decimal(number) * _SECONDS[unit] for number, unit in parts))
+    if seconds > _LONGEST_S:
+        raise ValueError(f"'{text}' is longer than a year")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -32,24 +45,30 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(5400.0), format_duration(0.5), format_duration(90.0)
     ('1h30m', '500ms', '1m30s')
     """
+    exact = Decimal(repr(seconds))
     if seconds < 1:
-        return f"{round(seconds * 1000, 6):g}ms"
-    whole = int(seconds)
-    if whole != seconds:
-        return f"{seconds:.10g}s"
+        return f"{_plain(exact * 1000)}ms"
+    if exact % 1:
+        return f"{_plain(exact)}s"
     parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, whole = divmod(whole, size)
+    whole = int(exact)
+    for unit in ("d", "h", "m", "s"):
+        count, whole = divmod(whole, int(_SECONDS[unit]))
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts)
+
+
+def _plain(number: Decimal) -> str:
+    """Without an exponent and without zeros at the end."""
+    return f"{number.normalize():f}"
 
 
 def spoken_duration(seconds: float) -> str:
     """A duration for a person, at most two units.
 
     >>> spoken_duration(220), spoken_duration(7.25), spoken_duration(0.0421), spoken_duration(7300)
-    ('3 m 40 s', '7.2 s', '42 ms', '2 h 2 m')
+    ('3 m 40 s', '7.2 s', '42 ms', '2 h 1 m')
     """
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
