@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -126,6 +127,11 @@ class Engine:
 
     def defaults(self) -> dict[str, Any]:
         """Flags whose default is a constant, with it."""
+        return dict(self._defaults)
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """Read for every combination of a search space, and always the same."""
         return {
             name: normalize(flag, flag.default)
             for name, flag in self.flags.items()

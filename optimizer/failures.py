@@ -156,7 +156,7 @@ PYTHON_ENGINES = (
         "the engine refuses a flag",
     ),
     Signature(
-        r"No module named '?(?:vllm|sglang)'?$|error while loading shared libraries",
+        r"No module named '?(?:vllm|sglang)\b(?!\.)|error while loading shared libraries",
         Blame.TASK,
         Reason.ENGINE_NOT_FOUND,
         "the engine is not installed",

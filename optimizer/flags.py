@@ -137,10 +137,10 @@ def _word_complaint(flag: Flag, value: Any) -> str | None:
 
 def _number_complaint(flag: Flag, value: Any) -> str | None:
     number = normalize(flag, value)
-    if isinstance(number, str | bool):
-        words = f", or one of {', '.join(flag.words)}" if flag.words else ""
-        return f"'{str(value).lower()}' is not {_NUMBERS[flag.type]}{words}"
-    if not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        beside = f", or one of {', '.join(flag.words)}" if flag.words else ""
+        return f"'{str(value).lower()}' is not {_NUMBERS[flag.type]}{beside}"
+    if isinstance(number, float) and not math.isfinite(number):
         return f"{number} is not finite"
     if flag.type != "float" and not isinstance(number, int):
         return f"{number} is not {_NUMBERS[flag.type]}"

@@ -189,6 +189,7 @@ _RESERVED = {
 
 _REMOVED = {
     "swap-space": "nothing: preempted requests are computed again",
+    "preemption-mode": "nothing: preempted requests are computed again",
     "cuda-graph-sizes": "cudagraph-capture-sizes",
     "disable-log-requests": "enable-log-requests: false",
     "max-num-partial-prefills": "long-prefill-token-threshold",
@@ -196,13 +197,11 @@ _REMOVED = {
     "num-lookahead-slots": "spec-tokens",
     "task": "runner, convert",
     "guided-decoding-backend": "structured-outputs-config",
-    "rope-scaling": "hf-overrides",
-    "rope-theta": "hf-overrides",
+    **dict.fromkeys(("rope-scaling", "rope-theta"), "hf-overrides"),
     "calculate-kv-scales": "nothing: scales come from the checkpoint",
     "num-redundant-experts": "eplb-config",
     "num-scheduler-steps": "nothing: the one engine there is schedules each step",
     "scheduler-delay-factor": "nothing: the feature was removed",
-    "preemption-mode": "nothing: preempted requests are computed again",
     "max-seq-len-to-capture": "max-cudagraph-capture-size",
     "disable-async-output-proc": "async-scheduling: false",
     "device": "nothing: the platform is detected",
@@ -281,7 +280,7 @@ _SIGNATURES = (
         "the weights leave no room for the KV cache",
     ),
     Signature(
-        r"To serve at least one request with the model's max seq len.*",
+        r"To serve at least one request with the model's (max seq len.*?)(?: Try increasing.*)?$",
         *(Blame.PARAMS, Reason.OUT_OF_MEMORY),
         "the KV cache does not hold one request: lower max-model-len",
     ),
@@ -316,31 +315,16 @@ _SIGNATURES = (
     ),
 )
 
-_CONFIG = "vllm_config."
 _TOLD = {
-    "version": "system_env.vllm_version",
-    "tensor-parallel-size": _CONFIG + "parallel_config.tensor_parallel_size",
-    "data-parallel-size": _CONFIG + "parallel_config.data_parallel_size",
-    "max-model-len": _CONFIG + "model_config.max_model_len",
-    "dtype": _CONFIG + "model_config.dtype",
-    "quantization": _CONFIG + "model_config.quantization",
-    "max-num-seqs": _CONFIG + "scheduler_config.max_num_seqs",
-    "max-num-batched-tokens": _CONFIG + "scheduler_config.max_num_batched_tokens",
-    "enable-chunked-prefill": _CONFIG + "scheduler_config.enable_chunked_prefill",
-    "async-scheduling": _CONFIG + "scheduler_config.async_scheduling",
-    "scheduling-policy": _CONFIG + "scheduler_config.policy",
-    "gpu-memory-utilization": _CONFIG + "cache_config.gpu_memory_utilization",
-    "block-size": _CONFIG + "cache_config.block_size",
-    "kv-cache-dtype": _CONFIG + "cache_config.cache_dtype",
-    "enable-prefix-caching": _CONFIG + "cache_config.enable_prefix_caching",
-    "kv-cache-tokens": _CONFIG + "cache_config.kv_cache_size_tokens",
-    "num-gpu-blocks": _CONFIG + "cache_config.num_gpu_blocks",
-    "compilation-mode": _CONFIG + "compilation_config.mode",
-    "cudagraph-mode": _CONFIG + "compilation_config.cudagraph_mode",
-    "max-cudagraph-capture-size": _CONFIG + "compilation_config.max_cudagraph_capture_size",
-    "attention-backend": _CONFIG + "attention_config.backend",
-    "spec-method": _CONFIG + "speculative_config.method",
-    "spec-tokens": _CONFIG + "speculative_config.num_speculative_tokens",
+    "parallel_config": "tensor_parallel_size pipeline_parallel_size data_parallel_size",
+    "model_config": "max_model_len dtype quantization",
+    "scheduler_config": "max_num_seqs max_num_batched_tokens enable_chunked_prefill "
+    "async_scheduling policy",
+    "cache_config": "gpu_memory_utilization block_size cache_dtype enable_prefix_caching "
+    "kv_cache_size_tokens num_gpu_blocks",
+    "compilation_config": "mode cudagraph_mode max_cudagraph_capture_size",
+    "attention_config": "backend",
+    "speculative_config": "method num_speculative_tokens",
 }
 
 
@@ -397,7 +381,12 @@ ENGINE = Engine(
     container_command=("vllm", "serve"),
     api_backend="vllm",
     config_path="/server_info?config_format=json",
-    config_values=_TOLD,
+    config_values={"version": "system_env.vllm_version"}
+    | {
+        name.replace("_", "-"): f"vllm_config.{section}.{name}"
+        for section, names in _TOLD.items()
+        for name in names.split()
+    },
     log_values={
         "version": r"Initializing a V1 LLM engine \(v([^)]{1,40})\)",
         "kv-cache-tokens": r"KV cache size: ([\d,]+) tokens",
