@@ -11,7 +11,7 @@ from inference_autotuner.optimizer.errors import DeployError, Reason
 from inference_autotuner.workflows.locks import Lock, try_lock
 
 RANGE = range(20000, 30000)
-_LOCK_PREFIX = "port-"
+LOCK_PREFIX = "port-"
 _POLL_S = 0.05
 
 
@@ -40,7 +40,7 @@ def reserve_port() -> Port:
     """
     candidates = _candidates()
     for number in random.sample(candidates, len(candidates)):
-        if (lock := try_lock(f"{_LOCK_PREFIX}{number}")) is None:
+        if (lock := try_lock(f"{LOCK_PREFIX}{number}")) is None:
             continue
         if _can_bind("", number, reuse=False):
             return Port(number, lock)

@@ -5,8 +5,7 @@ lease is completed. Whatever is killed in between, a sweep finds the rest by lea
 """
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +18,12 @@ from inference_autotuner.workflows.gpus import machine_gpus
 from inference_autotuner.workflows.http_exchange import HOST, Answer, Exchange
 from inference_autotuner.workflows.launching import Plan, launch_of, plan_launch
 from inference_autotuner.workflows.leases import read_leases, remove_lease
-from inference_autotuner.workflows.processes import UnkillableError, this_process
+from inference_autotuner.workflows.processes import this_process
 from inference_autotuner.workflows.readiness import Listener, Outcome, Target, Wait
 from inference_autotuner.workflows.sweep import sweep
+from inference_autotuner.workflows.world import world_may_break
 
 _CONFIG_S = 10.0
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 _NO_PROGRAM = {errno.ENOENT, errno.ENOEXEC, errno.EACCES, errno.ENOTDIR, errno.EISDIR}
 
 
@@ -56,7 +55,7 @@ class ProcessDeployer:
         engine = self._engines[order.study, order.trial] = EngineProcess(order.study, order.trial)
         outcome: Server | Failure | None = None
         try:
-            with _world_may_break():
+            with world_may_break():
                 outcome = _bring_up(order, plan, engine, on_line, is_cancelled)
             return outcome
         finally:
@@ -90,7 +89,7 @@ class ProcessDeployer:
         """
         key = (study, trial)
         engine = self._engines.get(key) or EngineProcess(study, trial)
-        with _world_may_break():
+        with world_may_break():
             engine.end()
             _forget_leases(study, trial)
         if engine.was_started:
@@ -107,7 +106,7 @@ class ProcessDeployer:
         for key in list(self._engines):
             if key[0] == study:
                 self.release(*key)
-        with _world_may_break():
+        with world_may_break():
             return sweep(study)
 
 
@@ -222,19 +221,3 @@ def _forget_leases(study: str, trial: str) -> None:
         is_ours = lease.tuner == this_process() or lease.is_left_behind
         if (lease.study, lease.trial) == (study, trial) and is_ours:
             remove_lease(lease)
-
-
-@contextmanager
-def _world_may_break() -> Iterator[None]:
-    """Says what the machine refused, and whether its disk or its memory is to blame."""
-    try:
-        yield
-    except UnkillableError as error:
-        raise DeployError(
-            Reason.DEVICE_BUSY,
-            f"{error} outlives SIGKILL: it hangs in the kernel, often in a GPU or disk driver; "
-            "see dmesg, and restart the machine if it stays",
-        ) from error
-    except OSError as error:
-        reason = Reason.DISK_FULL if error.errno in _NO_ROOM else Reason.HOST_OUT_OF_MEMORY
-        raise DeployError(reason, f"the machine refused: {error}") from error

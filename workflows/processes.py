@@ -147,14 +147,6 @@ def _kill(
         time.sleep(_POLL_S)
 
 
-def reap(identities: Iterable[Identity]) -> None:
-    """Collects zombies that became children of this process, as of a container's first one."""
-    for identity in identities:
-        with contextlib.suppress(ChildProcessError, psutil.Error):
-            if exists(identity) and psutil.Process(identity.pid).ppid() == os.getpid():
-                os.waitpid(identity.pid, os.WNOHANG)
-
-
 def _running(identities: Iterable[Identity]) -> list[Identity]:
     return [identity for identity in identities if is_running(identity)]
 

@@ -63,9 +63,8 @@ def end_marked(
             found |= processes.family(root)
         return {who for who in found if who.pid not in spared}
 
-    seen = processes.end(find, grace_s=grace_s, patience_s=PATIENCE_S)
-    processes.reap(seen - set(roots))
-    return {who: owners.get(who, "") for who in seen}
+    ended = processes.end(find, grace_s=grace_s, patience_s=PATIENCE_S)
+    return {who: owners.get(who, "") for who in ended}
 
 
 def _describe(ended: dict[Identity, str]) -> list[str]:
