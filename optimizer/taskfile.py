@@ -1,0 +1,121 @@
+"""A task file's text to a tuning task, or every mistake in it at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from inference_autotuner.optimizer.check import check
+from inference_autotuner.optimizer.errors import Mistake, TaskError
+from inference_autotuner.optimizer.legacy import convert, is_legacy
+from inference_autotuner.optimizer.legacy_notes import Conversion
+from inference_autotuner.optimizer.paths import LineIndex
+from inference_autotuner.optimizer.spec import TuningTask
+from inference_autotuner.optimizer.wording import to_mistakes
+from inference_autotuner.optimizer.yaml_reader import Document, read_document
+
+_MOST = 50
+
+
+class LoadedTask(NamedTuple):
+    """A task without mistakes, and what is to be said about it all the same.
+
+    Attributes:
+        task: The task.
+        warnings: What works, but perhaps not as its writer thinks; each with line and field.
+    """
+
+    task: TuningTask
+    warnings: tuple[Mistake, ...]
+
+
+def parse_task(text: str, source: str) -> TuningTask:
+    """The task in a YAML or JSON text.
+
+    Args:
+        text: The file's content.
+        source: What it is called in mistakes, such as the file's name.
+
+    Raises:
+        TaskError: With every mistake, each with its line and field.
+    """
+    return load_task(text, source).task
+
+
+def restore_task(text: str, source: str) -> TuningTask:
+    """The task in a text that `to_yaml` wrote from a checked task.
+
+    Flags are not checked again: a newer catalog must not shut away a study of an older one.
+
+    Raises:
+        TaskError: It is no such text.
+    """
+    document = read_document(text)
+    task, found = _validate(_conversion(document, source).task, document)
+    if task is None or document.mistakes:
+        raise TaskError([*document.mistakes, *found], source)
+    return task
+
+
+def load_task(text: str, source: str) -> LoadedTask:
+    """The task in a YAML or JSON text, with what is to be said about it.
+
+    Raises:
+        TaskError: With every mistake, each with its line and field.
+    """
+    document = read_document(text)
+    conversion = _conversion(document, source)
+    task, found = _validate(conversion.task, document)
+    warnings: Sequence[Mistake] = ()
+    if task is not None:
+        findings = check(task)
+        found, warnings = findings.mistakes, findings.warnings
+    mistakes = [*document.mistakes, *conversion.mistakes, *_in_file(found, conversion)]
+    lines = LineIndex(document.lines)
+    if task is None or mistakes:
+        raise TaskError(_in_order(mistakes, lines), source)
+    warnings = _in_order([*conversion.warnings, *_in_file(warnings, conversion)], lines)
+    return LoadedTask(task, tuple(warnings))
+
+
+def _conversion(document: Document, source: str) -> Conversion:
+    """The raw task in the new form; raises when the file holds no task at all."""
+    raw = document.value
+    if is_legacy(raw):
+        return convert(raw)
+    if isinstance(raw, dict) and raw.get("kind", "TuningTask") in ("TuningTask", None):
+        return Conversion(raw)
+    if isinstance(raw, dict):
+        problem = Mistake("kind", f"this is no tuning task but a {raw['kind']}")
+    else:
+        problem = Mistake("", "a task is a mapping and begins with `apiVersion:` or `metadata:`")
+    problems = document.mistakes or (problem,)
+    raise TaskError(_in_order(problems, LineIndex(document.lines)), source)
+
+
+def _validate(
+    raw: dict[str, Any], document: Document
+) -> tuple[TuningTask | None, Sequence[Mistake]]:
+    """The task, or what is wrong with its fields, each by itself."""
+    told = tuple(mistake.path for mistake in document.mistakes)
+    try:
+        return TuningTask.model_validate(raw), ()
+    except ValidationError as error:
+        found = to_mistakes(error.errors(include_url=False), raw, document.written)
+        return None, [m for m in found if not (told and m.path.startswith(told))]
+
+
+def _in_file(found: Iterable[Mistake], conversion: Conversion) -> list[Mistake]:
+    """The same with paths as the file has them."""
+    return [replace(mistake, path=conversion.in_file(mistake.path)) for mistake in found]
+
+
+def _in_order(found: Iterable[Mistake], lines: LineIndex) -> list[Mistake]:
+    """By line, each once, and not more than a person reads."""
+    placed = [replace(m, line=m.line or lines.line(m.path)) for m in found]
+    distinct = sorted(dict.fromkeys(placed), key=lambda mistake: mistake.line or 0)
+    if len(distinct) <= _MOST:
+        return distinct
+    rest = Mistake("", f"and {len(distinct) - _MOST} more like these")
+    return [*distinct[:_MOST], rest]
