@@ -102,8 +102,8 @@ gpu-layers-draft=spec-draft-ngl n-gpu-layers-draft=spec-draft-ngl draft-p-min=sp
 draft-p-split=spec-draft-p-split cache-type-k-draft=spec-draft-type-k ctkd=spec-draft-type-k
 cache-type-v-draft=spec-draft-type-v ctvd=spec-draft-type-v device-draft=spec-draft-device
 threads-draft=spec-draft-threads threads-batch-draft=spec-draft-threads-batch to=timeout
-swa-checkpoints=ctx-checkpoints cms=checkpoint-min-step mm=mmproj lv=verbosity
-log-verbosity=verbosity v=verbose log-verbose=verbose
+swa-checkpoints=ctx-checkpoints ctxcp=ctx-checkpoints cms=checkpoint-min-step sp=special
+fitc=fit-ctx mm=mmproj lv=verbosity log-verbosity=verbosity v=verbose log-verbose=verbose
 """
 
 _RESERVED = {
@@ -128,6 +128,10 @@ _REMOVED = {
     "no-mmap": "load-mode: none",
     "mlock": "load-mode: mlock",
     "direct-io": "load-mode: dio",
+    "nocb": "cont-batching: false",
+    "no-kvu": "kv-unified: false",
+    "nr": "repack: false",
+    "nkvo": "kv-offload: false",
 }
 
 _RULES = (

@@ -126,6 +126,27 @@ SIGNATURES = [
         Reason.ENGINE_NOT_FOUND,
         "xllamacpp",
     ),
+    (
+        "0.00.003.936 E llama_model_load_from_file_impl: failed to load model\n",
+        1,
+        Blame.TASK,
+        Reason.MODEL_NOT_FOUND,
+        "failed to load model",
+    ),
+    (
+        "0.00.003.936 E srv  init: something new\n0.00.004.000 E srv  init: its echo\n",
+        1,
+        Blame.PARAMS,
+        Reason.CRASHED,
+        "the engine reported an error: E srv init: something new",
+    ),
+    (
+        "OSError: [Errno 28] No space left on device\n",
+        1,
+        Blame.WORLD,
+        Reason.DISK_FULL,
+        "the disk is full",
+    ),
     (READY, 139, Blame.PARAMS, Reason.CRASHED_UNDER_LOAD, "exit code 139"),
     (READY, None, Blame.PARAMS, Reason.NEVER_READY, "it said that it was ready"),
     (READY, -15, Blame.WORLD, Reason.INTERRUPTED, "SIGTERM"),
@@ -139,6 +160,31 @@ def test_a_log_tells_who_is_to_blame(
     failure = ENGINE.classify(log, exit_code)
     assert (failure.blame, failure.reason) == (blame, reason)
     assert said in failure.message
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"flash-attn": "off", "cache-type-v": "q8_0"},
+        {"fa": False, "split-mode": "tensor"},
+    ],
+)
+def test_a_rule_refuses_what_llama_cpp_refuses(args: dict[str, object]) -> None:
+    context = ENGINE.with_defaults(args)
+    assert [rule.why for rule in ENGINE.rules if not holds(rule.expression, context)] != []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"flash-attn": "off", "cache-type-k": "q8_0"},
+        {"flash-attn": "on", "cache-type-v": "q8_0"},
+        {"flash-attn": "off", "cache-type-v": "bf16"},
+    ],
+)
+def test_rules_let_pass_what_llama_cpp_takes(args: dict[str, object]) -> None:
+    context = ENGINE.with_defaults(args)
+    assert [rule.why for rule in ENGINE.rules if not holds(rule.expression, context)] == []
 
 
 def test_an_unsaved_prompt_cache_is_no_failure() -> None:

@@ -45,6 +45,7 @@ SIGNATURES = [
         2,
         Blame.PARAMS,
         Reason.INVALID_ARGUMENTS,
+        "the engine refuses a flag: launch_server.py: error: unrecognized arguments: "
         "--enable-ep-moe",
     ),
     (
@@ -121,7 +122,7 @@ SIGNATURES = [
         137,
         Blame.PARAMS,
         Reason.OUT_OF_MEMORY,
-        "Capture cuda graph failed",
+        "lower mem-fraction-static or the graph batch: Exception: Capture cuda graph failed",
     ),
     (READY + traceback(OUT_OF_MEMORY), 0, Blame.PARAMS, Reason.OUT_OF_MEMORY, "out of GPU memory:"),
     (

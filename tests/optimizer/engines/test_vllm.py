@@ -56,7 +56,7 @@ SIGNATURES = [
         2,
         Blame.PARAMS,
         Reason.INVALID_ARGUMENTS,
-        "--swap-space 4",
+        "the engine refuses a flag: vllm serve: error: unrecognized arguments: --swap-space 4",
     ),
     (
         "vllm serve: error: argument --kv-cache-dtype: invalid choice: 'int2' (choose from auto)\n",
@@ -132,7 +132,7 @@ SIGNATURES = [
         1,
         Blame.PARAMS,
         Reason.OUT_OF_MEMORY,
-        "1024 dummy requests",
+        "in the warm-up: lower max-num-seqs: RuntimeError: CUDA out of memory occurred",
     ),
     (
         STARTED + core(FREE.format(free="20.51", share="0.92")),
@@ -210,7 +210,7 @@ SIGNATURES = [
         0,
         Blame.PARAMS,
         Reason.CRASHED_UNDER_LOAD,
-        "EngineCore encountered a fatal error",
+        "the engine process died: EngineCore encountered a fatal error",
     ),
     (
         READY + core("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
