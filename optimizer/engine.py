@@ -67,6 +67,7 @@ class Engine:
         signatures: What its log says when it fails, the most telling first.
         programs: Programs that start it, the first one found on PATH is taken.
         container_command: What starts it in a container image.
+        image_pattern: Its makers' container image, with `{version}` for digits and dots.
         api_backend: genai-bench's name for it, chosen so that `ignore_eos` is sent.
         ready_line: A pattern of the log line with which it says that it serves.
         others: Further flags it takes; their values are not checked.
@@ -102,6 +103,7 @@ class Engine:
     signatures: tuple[Signature, ...]
     programs: tuple[tuple[str, ...], ...]
     container_command: tuple[str, ...]
+    image_pattern: str
     api_backend: str
     ready_line: str
     others: frozenset[str] = frozenset()
@@ -124,6 +126,15 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
     trial_environment: Mapping[str, str] = field(default_factory=dict)
     search_space: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str:
+        """The container image of the version that the catalog describes."""
+        return self.image_for(self.version)
+
+    def image_for(self, version: str) -> str:
+        """The container image of a version, such as `v0.32.0` or `0.32.0`."""
+        return self.image_pattern.format(version=version.lstrip("vb"))
 
     def defaults(self) -> dict[str, Any]:
         """Flags whose default is a constant, with it."""

@@ -269,6 +269,7 @@ ENGINE = Engine(
     programs=(("llama-server",),),
     fallback_module="inference_autotuner.workflows.llamacpp_server",
     container_command=("/app/llama-server",),
+    image_pattern="ghcr.io/ggml-org/llama.cpp:server-b{version}",
     api_backend="vllm",
     config_path="/props",
     config_values={

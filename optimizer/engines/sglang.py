@@ -466,6 +466,7 @@ ENGINE = Engine(
     ready_line=r"The server is fired up and ready to roll!",
     programs=(("sglang", "serve"), ("python", "-m", "sglang.launch_server")),
     container_command=("python3", "-m", "sglang.launch_server"),
+    image_pattern="lmsysorg/sglang:v{version}",
     api_backend="sglang",
     config_path="/server_info",
     config_values={name: name.replace("-", "_") for name in _TOLD.split()}

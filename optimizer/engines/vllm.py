@@ -379,6 +379,7 @@ ENGINE = Engine(
     ready_line=r"Starting vLLM server on|Application startup complete",
     programs=(("vllm", "serve"),),
     container_command=("vllm", "serve"),
+    image_pattern="vllm/vllm-openai:v{version}",
     api_backend="vllm",
     config_path="/server_info?config_format=json",
     config_values={"version": "system_env.vllm_version"}

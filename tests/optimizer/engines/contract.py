@@ -201,3 +201,7 @@ class EngineContract:
         assert engine.programs
         assert all(engine.programs)
         assert engine.container_command
+
+    def test_its_image_has_the_version_that_is_asked_for(self, engine: Engine) -> None:
+        assert engine.image == engine.image_for(engine.version)
+        assert "9.8.7" in engine.image_for("v9.8.7")
