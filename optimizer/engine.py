@@ -67,9 +67,9 @@ class Engine:
         signatures: What its log says when it fails, the most telling first.
         programs: Programs that start it, the first one found on PATH is taken.
         container_command: What starts it in a container image.
-        image_pattern: Its makers' container image, with `{version}` for digits and dots.
         api_backend: genai-bench's name for it, chosen so that `ignore_eos` is sent.
         ready_line: A pattern of the log line with which it says that it serves.
+        image_pattern: Its makers' container image, with `{version}` for digits and dots.
         others: Further flags it takes; their values are not checked.
         families: Beginnings of still further flags it takes.
         boolean: How it writes booleans of flags that are not in the catalog.
@@ -103,9 +103,9 @@ class Engine:
     signatures: tuple[Signature, ...]
     programs: tuple[tuple[str, ...], ...]
     container_command: tuple[str, ...]
-    image_pattern: str
     api_backend: str
     ready_line: str
+    image_pattern: str = ""
     others: frozenset[str] = frozenset()
     families: tuple[str, ...] = ()
     boolean: Boolean = Boolean.SWITCH
