@@ -67,27 +67,40 @@ class Deployer(Protocol):
         """Starts the server and waits until it serves a completion with this configuration.
 
         A server of the same order that runs already is taken away first: nobody knows what
-        it has been through. `on_line` hears the engine's log.
+        it has been through. `on_line` hears the engine's log until the server is released, in
+        any thread.
 
         Raises:
             DeployError: The world broke, or the wait was cancelled (Reason.INTERRUPTED).
+            StudyError: What was started cannot be ended.
         """
 
     def is_alive(self, order: Order) -> bool:
         """Whether the server still runs; cheap, asked every second."""
 
     def failure(self, order: Order) -> Failure:
-        """What became of a server that died under load, from its log and exit code."""
+        """What became of a server that died under load, from its log and exit code.
+
+        Known until the order is deployed again, also after its release.
+        """
 
     def log_tail(self, order: Order) -> str:
         """The end of the engine's log, at most 4 KiB; empty when there is none."""
 
     def release(self, study: str, trial: str) -> None:
-        """Returns only when the server is gone and its memory, port and GPUs are free."""
+        """Returns only when the server is gone and its memory, port and GPUs are free.
+
+        Raises:
+            StudyError: It cannot be ended; what it holds stays taken.
+        """
 
     def sweep(self, study: str | None) -> list[str]:
         """Releases what killed runs left behind; names what it removed.
 
         Args:
-            study: Only of this study; None for every study of which no tuner runs any more.
+            study: Only of this study, this tuner's own servers included; None for every study
+                of which no tuner runs any more.
+
+        Raises:
+            StudyError: Something cannot be ended.
         """

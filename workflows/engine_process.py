@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from inference_autotuner.optimizer.errors import DeployError, Reason
+from inference_autotuner.optimizer.errors import DeployError, Reason, StudyError
 from inference_autotuner.workflows import gpus, processes, warden
 from inference_autotuner.workflows.engine_log import EngineLog
 from inference_autotuner.workflows.launching import Plan, shown
@@ -111,8 +111,7 @@ class EngineProcess:
         """Ends its processes, known or only marked, and gives back what it holds.
 
         Raises:
-            UnkillableError: A process outlives SIGKILL; everything stays taken.
-            DeployError: GPU memory stays taken.
+            StudyError: A process outlives SIGKILL, or GPU memory stays taken: so does the rest.
         """
         self._end_processes()
         if self._log:
@@ -178,10 +177,9 @@ class EngineProcess:
 
     def _give_back_gpus(self, grant: gpus.Grant) -> None:
         if grant.gpus and not gpus.wait_until_unused(self._ended, _GPU_MEMORY_S):
-            raise DeployError(
-                Reason.DEVICE_BUSY,
+            raise StudyError(
                 f"GPU memory of ended processes is still taken after {_GPU_MEMORY_S:g} s; see "
-                "nvidia-smi",
+                "nvidia-smi, and restart the machine if it stays"
             )
         grant.release()
 

@@ -26,7 +26,8 @@ def clean(now: float) -> list[str]:
         What was removed, one line each.
 
     Raises:
-        DeployError: A process outlives SIGKILL, or the disk refuses.
+        StudyError: A process outlives SIGKILL.
+        DeployError: The disk refuses.
     """
     with world_may_break():
         return _clean(now)

@@ -21,7 +21,7 @@ from inference_autotuner.workflows.leases import read_leases, remove_lease
 from inference_autotuner.workflows.processes import this_process
 from inference_autotuner.workflows.readiness import Listener, Outcome, Target, Wait
 from inference_autotuner.workflows.sweep import sweep
-from inference_autotuner.workflows.world import world_may_break
+from inference_autotuner.workflows.world import is_full, world_may_break
 
 _CONFIG_S = 10.0
 _NO_PROGRAM = {errno.ENOENT, errno.ENOEXEC, errno.EACCES, errno.ENOTDIR, errno.EISDIR}
@@ -47,6 +47,7 @@ class ProcessDeployer:
 
         Raises:
             DeployError: The world broke, or the wait was cancelled (Reason.INTERRUPTED).
+            StudyError: What was started cannot be ended.
         """
         self.release(order.study, order.trial)
         plan = plan_launch(order)
@@ -72,7 +73,7 @@ class ProcessDeployer:
         key = (order.study, order.trial)
         engine = self._engines.get(key)
         code = engine.exit_code if engine else self._exit_codes.get(key)
-        found = order.engine.classify(read_text(log_path(*key)), code)
+        found = _diagnose(order, code)
         if found.reason is Reason.CRASHED:
             return replace(found, reason=Reason.CRASHED_UNDER_LOAD)
         return found
@@ -85,7 +86,7 @@ class ProcessDeployer:
         """Returns only when the server is gone and its memory, port and GPUs are free.
 
         Raises:
-            DeployError: A process outlives SIGKILL. What it holds stays taken.
+            StudyError: It cannot be ended; what it holds stays taken.
         """
         key = (study, trial)
         engine = self._engines.get(key) or EngineProcess(study, trial)
@@ -157,13 +158,23 @@ def _wait(
         case Outcome.CANCELLED:
             raise DeployError(Reason.INTERRUPTED, "stopped while the engine was starting")
         case Outcome.DIED:
-            return order.engine.classify(engine.log_text, engine.exit_code)
+            return _diagnose(order, engine.exit_code)
         case Outcome.NOT_OURS:
             return _port_taken(launch.port)
         case Outcome.NEVER_READY:
             if engine.listener() is Listener.FOREIGN:
                 return _port_taken(launch.port)
             return _never_ready(order, wait.last, engine)
+
+
+def _diagnose(order: Order, exit_code: int | None) -> Failure:
+    """By its log; but an engine that cannot write its log cannot say that the disk is full."""
+    path = log_path(order.study, order.trial)
+    found = order.engine.classify(read_text(path), exit_code)
+    if found.blame is Blame.PARAMS and is_full(path.parent):
+        message = f"nothing more can be written to {path.parent}; the engine ended or hung"
+        return Failure(Blame.WORLD, Reason.DISK_FULL, message)
+    return found
 
 
 def _too_few_gpus(wanted: int, there: int) -> Failure:
@@ -194,7 +205,7 @@ def _port_taken(port: int) -> Failure:
 
 def _never_ready(order: Order, last: str, engine: EngineProcess) -> Failure:
     """A log may tell more than that it hangs, such as a hub that does not answer."""
-    found = order.engine.classify(engine.log_text, None)
+    found = _diagnose(order, None)
     if found.reason not in (Reason.NEVER_READY, Reason.CRASHED, Reason.CRASHED_UNDER_LOAD):
         return found
     said = engine.last_line

@@ -12,6 +12,8 @@ from typing import Self
 
 import psutil
 
+from inference_autotuner.optimizer.errors import StudyError
+
 _HAS_PROC = Path("/proc/self/stat").exists()
 # Where there is no /proc a birth is a wall clock time that went through a float.
 _TOLERANCE = 0 if _HAS_PROC else 100
@@ -46,8 +48,14 @@ class Identity:
         return cls(int(pid), int(birth))
 
 
-class UnkillableError(Exception):
-    """Processes outlive SIGKILL, which only the kernel can explain."""
+class UnkillableError(StudyError):
+    """Processes outlive SIGKILL: what they hold stays taken, so nothing can go on here."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__(
+            f"{names} outlives SIGKILL: it hangs in the kernel, often in a GPU or disk driver; "
+            "see dmesg, and restart the machine if it stays"
+        )
 
 
 def identify(pid: int) -> Identity | None:

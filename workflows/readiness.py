@@ -66,7 +66,7 @@ class Target:
     @property
     def answer_s(self) -> float:
         """How long one completion may take: kernels may be compiled in the first."""
-        return min(120.0, max(5.0, self.timeout_s / 5))
+        return min(120.0, max(10.0, self.timeout_s / 3))
 
 
 class _OverError(Exception):
@@ -208,7 +208,7 @@ def _has_text(choice: Any) -> bool:
 
 
 def _completion(path: str, served_name: str) -> dict[str, Any]:
-    body = {"model": served_name, "max_tokens": 4, "temperature": 0, "ignore_eos": True}
+    body = {"model": served_name, "max_tokens": 2, "temperature": 0, "ignore_eos": True}
     if path == "/v1/completions":
         return {**body, "prompt": "Once upon a time"}
     return {**body, "messages": [{"role": "user", "content": "Once upon a time"}]}

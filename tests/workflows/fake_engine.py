@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inference_autotuner.optimizer import spec
-from inference_autotuner.optimizer.engine import Engine, Launch
+from inference_autotuner.optimizer.engine import Engine, Launch, get_engine
 from inference_autotuner.optimizer.errors import Blame, Reason
 from inference_autotuner.optimizer.failures import Signature
 from inference_autotuner.optimizer.flags import render_args
@@ -22,21 +23,19 @@ def _command_line(launch: Launch) -> tuple[str, ...]:
     return (*start, *render_args(launch.args, {}))
 
 
-FAKE = Engine(
+FAKE = replace(
+    get_engine("llamacpp"),  # for what no deployer reads
     name="fake",
     title="Fake",
     version="1",
-    flags={},
     command_line=_command_line,
     served_name=lambda launch: launch.served_name or "fake",
-    gpus=lambda args: 0,
     signatures=(
         Signature("CUDA out of memory", Blame.PARAMS, Reason.OUT_OF_MEMORY, "out of GPU memory"),
     ),
     ready_line="serving",
     programs=(("no-such-engine",), COMMAND),
-    container_command=("fake",),
-    api_backend="vllm",
+    fallback_module=None,
     config_path="/props",
     config_values={"model": "arguments.3", "owner": "environment.AUTOTUNER_OWNER"},
     log_values={"state": r"^(serving)$"},

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason
+from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason, StudyError
 from inference_autotuner.workflows import engine_process, gpus, processes, warden
 from inference_autotuner.workflows.deployer import Server
 from inference_autotuner.workflows.leases import read_leases
@@ -213,6 +214,25 @@ def test_a_disk_that_fills_up_after_the_start_leaves_no_process(
     assert _leftovers() == []
 
 
+def test_an_engine_that_ends_on_a_full_disk_is_not_to_blame(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_autotuner.workflows.process.is_full", lambda folder: True)
+    failure = site.deploy({"exit": 1})
+    assert isinstance(failure, Failure)
+    assert (failure.blame, failure.reason) == (Blame.WORLD, Reason.DISK_FULL)
+
+
+def test_an_engine_behind_a_script_is_ours(site: Site, tmp_path: Path) -> None:
+    script = tmp_path / "serve.sh"
+    script.write_text(f'#!/bin/sh\n{shlex.join(COMMAND)} "$@"\necho ended\n')
+    script.chmod(0o755)
+    assert isinstance(site.deploy({}, binary="./serve.sh"), Server)
+    assert len(marked_processes()) == 2
+    site.deployer.release("s-h0", "t-0001")
+    assert _leftovers() == []
+
+
 def test_what_cannot_be_killed_keeps_its_lease_and_is_named(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,9 +241,8 @@ def test_what_cannot_be_killed_keeps_its_lease_and_is_named(
         patch.setattr(processes, "_signal", lambda *_: None)
         patch.setattr(engine_process, "_GRACE_S", 0.0)
         patch.setattr("inference_autotuner.workflows.sweep.PATIENCE_S", 0.1)
-        with pytest.raises(DeployError, match=r"outlives SIGKILL.*dmesg") as caught:
+        with pytest.raises(StudyError, match=r"process \d+ .*outlives SIGKILL.*dmesg"):
             site.deployer.release("s-h0", "t-0001")
-    assert caught.value.reason is Reason.DEVICE_BUSY
     assert len(read_leases()) == 1
     site.deployer.release("s-h0", "t-0001")
     assert _leftovers() == []
@@ -327,9 +346,8 @@ def test_gpu_memory_is_given_back_before_the_release_is_over(
     (lease,) = read_leases()
     assert lease.engine
     (tmp_path / "apps").write_text(f"{lease.engine.pid}\n")
-    with pytest.raises(DeployError, match="GPU memory") as caught:
+    with pytest.raises(StudyError, match="GPU memory"):
         site.deployer.release("s-h0", "t-0001")
-    assert caught.value.reason is Reason.DEVICE_BUSY
     (tmp_path / "apps").write_text("")
     site.deployer.release("s-h0", "t-0001")
     assert _leftovers() == []
