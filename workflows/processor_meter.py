@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import psutil
 
+SHORTEST_S = 1.0
+
 
 @dataclass
 class ProcessorMeter:
@@ -27,8 +29,8 @@ class ProcessorMeter:
         self._ended = self._read()
 
     def cores(self) -> float | None:
-        """Processor seconds per second in between; None when the process was gone."""
-        if not (self._began and self._ended) or self._ended[0] <= self._began[0]:
+        """Processor seconds per second in between; None when too short, or the process gone."""
+        if not (self._began and self._ended) or self._ended[0] < self._began[0] + SHORTEST_S:
             return None
         return (self._ended[1] - self._began[1]) / (self._ended[0] - self._began[0])
 

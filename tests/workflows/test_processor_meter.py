@@ -2,6 +2,7 @@ import os
 
 import psutil
 
+from inference_autotuner.workflows import processor_meter
 from inference_autotuner.workflows.processor_meter import ProcessorMeter
 
 
@@ -11,7 +12,8 @@ def _work_for(seconds):
         sum(range(10_000))
 
 
-def test_a_process_that_works_takes_a_part_of_a_core():
+def test_a_process_that_works_takes_a_part_of_a_core(monkeypatch):
+    monkeypatch.setattr(processor_meter, "SHORTEST_S", 0.05)
     meter = ProcessorMeter(os.getpid())
     meter.begin()
     _work_for(0.1)
