@@ -12,7 +12,7 @@ from typing import Any
 
 from inference_autotuner.optimizer.legacy_flags import put_flags
 from inference_autotuner.optimizer.legacy_notes import Conversion, Notes
-from inference_autotuner.optimizer.units import format_duration
+from inference_autotuner.optimizer.legacy_traffic import duration, put_slos, put_workload
 
 Raw = Mapping[str, Any]
 
@@ -41,6 +41,18 @@ _IMAGES = {
     "sglang": ("lmsysorg/sglang", "v0.5.2-cu126"),
     "vllm": ("vllm/vllm-openai", "latest"),
 }
+# Where a mistake is told that has no field of its own in the flat form.
+_ORIGINS = {
+    "metadata": "task_name",
+    "spec.model": "model",
+    "spec.engine": "base_runtime",
+    "spec.deployment": "deployment_mode",
+    "spec.parameters": "parameters",
+    "spec.constraints": "parameters",
+    "spec.workload": "benchmark",
+    "spec.search": "optimization",
+    "spec.budget": "optimization",
+}
 _NAME_LIMIT = 35
 _TRIALS_LIMIT = 300
 
@@ -57,6 +69,8 @@ def is_legacy(raw: Any) -> bool:
 def convert(raw: Raw) -> Conversion:
     """A flat task as the raw value of a tuning task, with everything that is to be said."""
     notes = Notes()
+    for new, old in _ORIGINS.items():
+        notes.origin(new, old)
     notes.check_names(raw, "", _FIELDS)
     _put_metadata(notes, raw)
     mode = _mode(notes, raw)
@@ -73,9 +87,9 @@ def convert(raw: Raw) -> Conversion:
     _put_model(notes, raw, benchmark, mode)
     _put_engine(notes, raw, engine, mode)
     put_flags(notes, raw, engine)
-    _put_workload(notes, benchmark, mode)
+    put_workload(notes, benchmark, mode)
     _put_optimization(notes, raw)
-    _put_slos(notes, raw)
+    put_slos(notes, raw)
     return notes.conversion()
 
 
@@ -122,8 +136,9 @@ def _likely_mode(raw: Raw) -> str:
 
 def _engine_name(raw: Raw) -> str | None:
     """The engine that a runtime's name, or its preset's, begins with or holds."""
-    preset = raw.get("clusterservingruntime_config")
-    hints = [raw.get("base_runtime"), preset.get("preset") if isinstance(preset, dict) else None]
+    config = raw.get("clusterservingruntime_config")
+    made = config if isinstance(config, dict) else {}
+    hints = [raw.get("base_runtime"), made.get("preset"), made.get("name")]
     for hint in hints:
         for engine in _IMAGES:
             if isinstance(hint, str) and engine in hint.lower():
@@ -134,9 +149,9 @@ def _engine_name(raw: Raw) -> str | None:
 def _put_model(notes: Notes, raw: Raw, benchmark: Raw, mode: str) -> None:
     known = ("id_or_path", "name", "namespace", "quantization", "quantization_config")
     model = notes.section(raw, "model", known)
-    field = "id_or_path" if "id_or_path" in model else "name"
+    field = "name" if "name" in model and "id_or_path" not in model else "id_or_path"
     name = model.get(field)
-    if name is None and raw.get("model") is not None:
+    if name is None and isinstance(raw.get("model"), dict):
         notes.mistake("model.id_or_path", "is missing: a path or a hub id")
     if isinstance(name, str):
         name = _model_name(notes, name, f"model.{field}", mode)
@@ -227,7 +242,7 @@ def _put_image(notes: Notes, raw: Raw, engine: str) -> None:
     image, default = _IMAGES[engine]
     tag = raw.get("runtime_image_tag") or default
     if not isinstance(tag, str):
-        notes.mistake("runtime_image_tag", f'{tag} is no text; write "{tag}" in quotes')
+        notes.mistake("runtime_image_tag", "a tag is a text; put it in quotes")
         return
     if not raw.get("runtime_image_tag"):
         notes.warn(
@@ -236,46 +251,6 @@ def _put_image(notes: Notes, raw: Raw, engine: str) -> None:
     notes.put("spec.engine.image", f"{image}:{tag}", "runtime_image_tag")
     if version := re.match(r"v?([0-9]+(?:\.[0-9]+)+(?:\.post[0-9]+)?)", tag):
         notes.put("spec.engine.version", version[1], "runtime_image_tag")
-
-
-def _put_workload(notes: Notes, benchmark: Raw, mode: str) -> None:
-    if benchmark.get("task", "text-to-text") != "text-to-text":
-        notes.mistake(
-            "benchmark.task", f"'{benchmark['task']}' cannot be measured; text-to-text can"
-        )
-    new = "spec.workload"
-    scenarios = benchmark.get("traffic_scenarios", ["D(100,100)"])
-    notes.put(f"{new}.scenarios", scenarios, "benchmark.traffic_scenarios")
-    concurrency = benchmark.get("num_concurrency", [1])
-    notes.put(f"{new}.concurrency", concurrency, "benchmark.num_concurrency")
-    minutes, requests = (15, 100) if mode == "ome" else (10, 50)
-    old = "benchmark.max_time_per_iteration"
-    minutes = benchmark.get("max_time_per_iteration", minutes)
-    notes.put(f"{new}.maxTime", _duration(notes, minutes, 60, old), old)
-    requests = benchmark.get("max_requests_per_iteration", requests)
-    notes.put(f"{new}.requests", requests, "benchmark.max_requests_per_iteration")
-    _put_request_params(notes, benchmark)
-    if "dataset_url" in benchmark:
-        notes.warn(
-            "benchmark.dataset_url", "is left out: prompts are made up, as long as a scenario says"
-        )
-    elif "dataset_deduplicate" in benchmark:
-        notes.warn("benchmark.dataset_deduplicate", "is left out: there is no data set")
-
-
-def _put_request_params(notes: Notes, benchmark: Raw) -> None:
-    given = benchmark.get("additional_params", {})
-    if isinstance(given, dict):
-        given = {name: _as_number(notes, name, value) for name, value in given.items()}
-    notes.put("spec.workload.requestParams", given, "benchmark.additional_params")
-
-
-def _as_number(notes: Notes, name: str, value: Any) -> Any:
-    """Numbers were written as texts where a template put them into a Kubernetes object."""
-    if not (isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", value)):
-        return value
-    notes.warn(f"benchmark.additional_params.{name}", f'the text "{value}" is read as a number')
-    return float(value)
 
 
 def _put_optimization(notes: Notes, raw: Raw) -> None:
@@ -308,7 +283,7 @@ def _put_optimization(notes: Notes, raw: Raw) -> None:
 def _put_budget(notes: Notes, section: Raw) -> None:
     old = "optimization.timeout_per_iteration"
     seconds = section.get("timeout_per_iteration", 1800)
-    notes.put("spec.deployment.readyTimeout", _duration(notes, seconds, 1, old), old)
+    notes.put("spec.deployment.readyTimeout", duration(notes, seconds, 1, old), old)
     if "timeout_per_iteration" in section:
         notes.warn(old, "is the time to get ready; the load has its own limit in maxTime now")
     old = "optimization.max_iterations"
@@ -317,49 +292,3 @@ def _put_budget(notes: Notes, section: Raw) -> None:
         trials = min(trials + 1, _TRIALS_LIMIT)
         notes.warn(old, f"makes {trials} trials: the engine's defaults are measured first")
     notes.put("spec.budget.trials", trials, old)
-
-
-def _duration(notes: Notes, value: Any, unit_s: int, old: str) -> str:
-    unit = "minutes" if unit_s == 60 else "seconds"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        notes.mistake(old, f"give {unit} as a number above 0")
-        return "1m"
-    return format_duration(float(value) * unit_s)
-
-
-def _put_slos(notes: Notes, raw: Raw) -> None:
-    section = notes.section(raw, "slo", ("latency", "ttft", "tpot", "steepness"), required=False)
-    percentiles = ("p50", "p90", "p95", "p99")
-    latency = notes.section(section, "latency", percentiles, "slo.", required=False)
-    found = [
-        ("e2e_latency", name, latency, f"slo.latency.{name}")
-        for name in percentiles
-        if name in latency
-    ]
-    # The first autotuner compared the mean of these two.
-    found += [(n, "mean", section, f"slo.{n}") for n in ("ttft", "tpot") if n in section]
-    slos: list[dict[str, str]] = []
-    dropped = {"steepness"} & section.keys()
-    for metric, statistic, holder, old in found:
-        limits = ("threshold", "weight", "hard_fail", "fail_ratio")
-        outer, _, name = old.rpartition(".")
-        limit = notes.section(holder, name, limits, f"{outer}.")
-        dropped |= limit.keys() - {"threshold"}
-        if "threshold" not in limit:
-            notes.warn(old, "is left out: it has no threshold")
-            continue
-        seconds = _duration(notes, limit["threshold"], 1, f"{old}.threshold")
-        notes.origin(f"spec.slos[{len(slos)}]", old)
-        slos.append({"metric": metric, "statistic": statistic, "limit": seconds})
-    notes.put("spec.slos", slos, "slo")
-    if slos:
-        _warn_of_slos(notes, dropped)
-
-
-def _warn_of_slos(notes: Notes, dropped: set[str]) -> None:
-    rest = f"; {', '.join(sorted(dropped))} left out" if dropped else ""
-    notes.warn(
-        "slo",
-        "a limit was a penalty on the average of all concurrencies; now it must hold at each of "
-        f"them, and the threshold is the limit{rest}",
-    )

@@ -78,13 +78,16 @@ def _put_parameter(notes: Notes, flag: str, given: Any, old: str) -> None:
         given, old = _from_mapping(notes, given, old)
     if given == []:
         notes.warn(old, "is left out: the list of values is empty")
-    elif given is not None:
+    else:
         notes.task["spec"]["parameters"][flag] = given
         notes.origin(f"spec.parameters.{flag}", old)
 
 
 def _from_mapping(notes: Notes, given: Raw, old: str) -> tuple[Any, str]:
-    """The long form as a list or a range, and where its values stand; None after a mistake."""
+    """The long form as a list or a range, and where its values stand.
+
+    After a mistake it is any list, so that the flag is there and nothing else is said about it.
+    """
     kind = given.get("type", "choice")
     if kind in _CHOICES:
         field = "values" if "values" in given else "choices"
@@ -93,11 +96,11 @@ def _from_mapping(notes: Notes, given: Raw, old: str) -> tuple[Any, str]:
     if kind not in _RANGES:
         known = ", ".join((*_CHOICES, *_RANGES))
         notes.mistake(f"{old}.type", f"'{kind}' is not known; allowed are {known}")
-        return None, old
+        return [1], old
     notes.check_names(given, f"{old}.", ("type", "low", "high", "log"))
     if not all(_is_number(given.get(bound)) for bound in ("low", "high")):
         notes.mistake(old, "a range needs low and high, both numbers")
-        return None, old
+        return [1], old
     return _range(notes, given, old), old
 
 

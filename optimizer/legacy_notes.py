@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference_autotuner.optimizer.errors import Mistake
+from inference_autotuner.optimizer.paths import is_within
 from inference_autotuner.optimizer.wording import suggest
 
 Raw = Mapping[str, Any]
@@ -33,9 +34,8 @@ class Conversion:
         'model.name'
         """
         for new in sorted(self.origins, key=len, reverse=True):
-            rest = path.removeprefix(new)
-            if path.startswith(new) and rest[:1] in ("", ".", "["):
-                return self.origins[new] + rest
+            if is_within(path, new):
+                return self.origins[new] + path.removeprefix(new)
         return path
 
 
@@ -99,6 +99,8 @@ class Notes:
         """The counterpart of a word; the first one, and a mistake, when it is not known."""
         if isinstance(given, str) and given in known:
             return known[given]
-        hint = suggest(str(given), known)
-        self.mistake(old, f"'{given}' is not known; allowed are {', '.join(known)}{hint}")
+        shown, hint = "this", ""
+        if isinstance(given, bool | int | float | str):
+            shown, hint = f"'{given}'", suggest(str(given), known)
+        self.mistake(old, f"{shown} is not known; allowed are {', '.join(known)}{hint}")
         return next(iter(known.values()))

@@ -26,6 +26,15 @@ def show_path(path: Path) -> str:
     return text
 
 
+def is_within(path: str, outer: str) -> bool:
+    """Whether a field is another one, or part of it; nothing is within the file as a whole.
+
+    >>> is_within("spec.slos[0]", "spec.slos"), is_within("spec.slosh", "spec.slos")
+    (True, False)
+    """
+    return outer != "" and path.startswith(outer) and path[len(outer) :][:1] in ("", ".", "[")
+
+
 class LineIndex:
     """Lines by path; a field that is not in the file has the line of what it belongs to."""
 

@@ -10,7 +10,7 @@ from inference_autotuner.optimizer.check import check
 from inference_autotuner.optimizer.errors import Mistake, TaskError
 from inference_autotuner.optimizer.legacy import convert, is_legacy
 from inference_autotuner.optimizer.legacy_notes import Conversion
-from inference_autotuner.optimizer.paths import LineIndex
+from inference_autotuner.optimizer.paths import LineIndex, is_within
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.wording import to_mistakes
 from inference_autotuner.optimizer.yaml_reader import Document, read_document
@@ -68,10 +68,11 @@ def load_task(text: str, source: str) -> LoadedTask:
     conversion = _conversion(document, source)
     task, found = _validate(conversion.task, document)
     warnings: Sequence[Mistake] = ()
-    if task is not None:
+    if task is not None and not conversion.mistakes:
         findings = check(task)
         found, warnings = findings.mistakes, findings.warnings
-    mistakes = [*document.mistakes, *conversion.mistakes, *_in_file(found, conversion)]
+    told = (*document.mistakes, *conversion.mistakes)
+    mistakes = [*told, *_untold(_in_file(found, conversion), told)]
     lines = LineIndex(document.lines)
     if task is None or mistakes:
         raise TaskError(_in_order(mistakes, lines), source)
@@ -98,17 +99,20 @@ def _validate(
     raw: dict[str, Any], document: Document
 ) -> tuple[TuningTask | None, Sequence[Mistake]]:
     """The task, or what is wrong with its fields, each by itself."""
-    told = tuple(mistake.path for mistake in document.mistakes)
     try:
         return TuningTask.model_validate(raw), ()
     except ValidationError as error:
-        found = to_mistakes(error.errors(include_url=False), raw, document.written)
-        return None, [m for m in found if not (told and m.path.startswith(told))]
+        return None, to_mistakes(error.errors(include_url=False), raw, document.written)
 
 
 def _in_file(found: Iterable[Mistake], conversion: Conversion) -> list[Mistake]:
     """The same with paths as the file has them."""
     return [replace(mistake, path=conversion.in_file(mistake.path)) for mistake in found]
+
+
+def _untold(found: Iterable[Mistake], told: Sequence[Mistake]) -> list[Mistake]:
+    """Mistakes in fields of which nothing was said before."""
+    return [m for m in found if not any(is_within(m.path, before.path) for before in told)]
 
 
 def _in_order(found: Iterable[Mistake], lines: LineIndex) -> list[Mistake]:
