@@ -228,7 +228,8 @@ class Spec(TaskModel):
     engine: Engine = Field(description="The program that serves it.")
     deployment: Deployment = Field(description="Where it runs.")
     parameters: dict[FlagName, Parameter] = Field(
-        description="Flags that may change: a list of values, or {values|min,max,step,log, when}.",
+        description="Flags that may change: a list of values, or a mapping with `values`, or with "
+        "`min` and `max`.",
         min_length=1,
     )
     constraints: list[Expression] = Field(
