@@ -80,3 +80,63 @@ def print_study(study: Study) -> None:
         click.secho(f"{row['verdict']}: {row['summary']}", bold=True)
     elif row["best"]:
         click.echo(f"Best so far: {row['objective']} {row['best']} (one run, not confirmed)")
+
+
+def plan_value(task: "TuningTask", warnings: list[str], storage: "BaseStorage") -> dict[str, Any]:
+    """What a task would try and cost."""
+    space = build_space(task.spec)
+    name = study_name(task)
+    known = load_study(storage, name).trials() if name in study_names(storage) else []
+    baseline = space.engine.render(space.args(space.baseline))
+    return {
+        "study": name,
+        "trials_so_far": len(known),
+        "engine": space.engine.title,
+        "baseline_args": " ".join(baseline),
+        "parameters": {p.name: list(p.values) for p in space.parameters},
+        "conditions": {p.name: p.when for p in space.parameters if p.when},
+        "size": space.size,
+        **asdict(forecast(space, known)),
+        "warnings": warnings,
+    }
+
+
+def print_plan(value: dict[str, Any]) -> None:
+    """A plan for a person."""
+    click.secho(f"Study {value['study']} · {value['engine']}", bold=True)
+    click.echo(f"Baseline: {value['baseline_args'] or 'the defaults of the engine'}")
+    for name, values in value["parameters"].items():
+        when = value["conditions"].get(name)
+        click.echo(f"  {name:<28} {_spelled(values)}{f'   when {when}' if when else ''}")
+    many = "at least " if value["combinations"] == value["explored"] else ""
+    click.echo(
+        f"{value['size']} combinations before constraints; {many}{value['combinations']} can run "
+        "beside the baseline."
+    )
+    click.echo(
+        f"Trials: {value['explored']} explore, then about {value['proof']} prove the answer."
+    )
+    click.echo(
+        f"Cost at the most: {spoken_duration(value['trial_most_s'])} a trial, "
+        f"{spoken_duration(value['most_s'])} in all, {value['most_gpu_hours']:.1f} GPU-hours "
+        f"({value['gpus']} GPUs a trial)."
+    )
+    if value["usual_s"]:
+        trials = value["explored"] + value["proof"] - value["trials_so_far"]
+        click.echo(f"Measured so far: {spoken_duration(value['usual_s'])} a trial; {trials} to go.")
+    for warning in value["warnings"]:
+        click.secho(f"Warning: {warning}", fg="yellow")
+
+
+def _spelled(values: list[Any], limit: int = 8) -> str:
+    shown = ", ".join(str(spell(value)) for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown}, … {spell(values[-1])}"
+
+
+def comparison(
+    storage: "BaseStorage", names: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Studies side by side: a row a fact, a column a study."""
+    studies = [load_study(storage, name) for name in names]
+    columns = {"what": ""} | {study.name: study.name for study in studies}
+    return compare([_compared(study) for study in studies]), columns

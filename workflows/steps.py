@@ -1,0 +1,235 @@
+"""The life of a trial, written down once: ask, deploy, benchmark, tell, release.
+
+Every executor runs this list: threads on this machine, pods on a cluster. Each step reads what
+it needs from the storage, may be called again after a crash, and does nothing a second time.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_autotuner.optimizer.errors import Blame, Failure, Reason, StudyError, TrialError
+from inference_autotuner.optimizer.metrics import Measurement
+from inference_autotuner.optimizer.plan import Explore, Finished, Move, Run, Wait, next_move
+from inference_autotuner.optimizer.study import Study
+from inference_autotuner.optimizer.trial import (
+    Failed,
+    Infeasible,
+    Measured,
+    Trial,
+    TrialKind,
+    TrialResult,
+    TrialState,
+)
+from inference_autotuner.workflows.benchmark import measure
+from inference_autotuner.workflows.deployer import Deployer, Order, Server
+from inference_autotuner.workflows.events import (
+    Line,
+    Listener,
+    PointMeasured,
+    StepBegan,
+    TrialBegan,
+    TrialEnded,
+)
+from inference_autotuner.workflows.state import trial_folder
+from inference_autotuner.workflows.tokenizers import tokenizer_of
+
+# A trial during which the tuner was killed so often is probably what kills it.
+MOST_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the steps work with.
+
+    Attributes:
+        study: The study, in its storage.
+        deployer: Puts engines somewhere and takes them away.
+        listener: Hears what happens.
+        is_cancelled: Whether everything is to end now.
+        now_s: Unix time.
+        measure: Loads a server with traffic, as `benchmark.measure` does.
+        forgive_before: Failures of trials below this number are an earlier run's.
+    """
+
+    study: Study
+    deployer: Deployer
+    listener: Listener
+    is_cancelled: Callable[[], bool]
+    now_s: Callable[[], float] = time.time
+    measure: Callable[..., Measurement] = measure
+    forgive_before: int = 0
+
+
+def ask(site: Site, key: str, *, is_stopping: bool) -> Trial | Wait | Finished:
+    """The next trial of the study; the same key gets the same trial back."""
+    study = site.study
+    if known := study.find(key):
+        return known
+    trials = study.trials()
+    move = _move(site, trials, is_stopping=is_stopping)
+    if isinstance(move, Explore):
+        params = study.propose(trials)
+        if params is not None:
+            move = Run(TrialKind.EXPLORE, params)
+        else:
+            move = _move(site, trials, is_stopping=is_stopping, is_exhausted=True)
+    if not isinstance(move, Run):
+        assert not isinstance(move, Explore)
+        return move
+    return study.begin(key, move.kind, move.params, now_s=site.now_s())
+
+
+def _move(
+    site: Site, trials: Sequence[Trial], *, is_stopping: bool, is_exhausted: bool = False
+) -> Move:
+    return next_move(
+        site.study.space,
+        trials,
+        now_s=site.now_s(),
+        is_stopping=is_stopping,
+        is_exhausted=is_exhausted,
+        forgive_before=site.forgive_before,
+    )
+
+
+def run_trial(site: Site, trial: Trial) -> Trial:
+    """One trial from its params to its result; its server is gone when this returns."""
+    site.listener(TrialBegan(trial))
+    try:
+        if (server := deploy(site, trial)) and (seen := benchmark(site, trial, server)):
+            tell(site, trial, Measured(seen))
+    finally:
+        ended = release(site, trial)
+    site.listener(TrialEnded(ended))
+    return ended
+
+
+def deploy(site: Site, trial: Trial) -> Server | None:
+    """A server with the trial's params that serves; None when there is none, and why is told.
+
+    Raises:
+        StudyError: The task is at fault: every trial would fail alike.
+    """
+    with timed(site, trial, "deploy"):
+        outcome = _start(site, trial)
+    if isinstance(outcome, Server):
+        site.study.note(
+            trial.number,
+            engine_args=list(outcome.engine_args),
+            resolved=dict(outcome.resolved),
+        )
+        return outcome
+    tell(site, trial, _result_of(outcome, _log_tail(site, trial)))
+    if outcome.blame is Blame.TASK:
+        raise StudyError(outcome.message)
+    return None
+
+
+def _start(site: Site, trial: Trial) -> Server | Failure:
+    try:
+        return site.deployer.deploy(
+            order_of(site.study, trial),
+            on_line=lambda text: site.listener(Line(trial, "engine", text)),
+            is_cancelled=site.is_cancelled,
+        )
+    except TrialError as error:
+        return Failure(Blame.WORLD, error.reason, str(error))
+
+
+def benchmark(site: Site, trial: Trial, server: Server) -> Measurement | None:
+    """Warm-up, then every point; None when nothing valid was measured, and why is told.
+
+    The server is released as soon as it was measured: what holds a GPU spans one step only.
+    """
+    with timed(site, trial, "benchmark"):
+        try:
+            outcome = _load(site, trial, server)
+        finally:
+            site.deployer.release(site.study.name, trial.name)
+    if isinstance(outcome, Measurement):
+        return outcome
+    tell(site, trial, outcome)
+    return None
+
+
+def _load(site: Site, trial: Trial, server: Server) -> Measurement | TrialResult:
+    study, order = site.study, order_of(site.study, trial)
+    try:
+        return site.measure(
+            study.task.spec,
+            url=server.url,
+            served_name=server.served_name,
+            tokenizer=tokenizer_of(study.task.spec, base=order.base),
+            api_backend=order.engine.api_backend,
+            folder=trial_folder(study.name, trial.name) / "benchmark",
+            owner=order.owner,
+            on_line=lambda text: site.listener(Line(trial, "benchmark", text)),
+            on_point=lambda done, total: site.listener(PointMeasured(trial, done, total)),
+            is_alive=lambda: site.deployer.is_alive(order),
+            is_cancelled=site.is_cancelled,
+        )
+    except TrialError as error:
+        return _why_not_measured(site, order, error)
+
+
+def tell(site: Site, trial: Trial, result: TrialResult) -> Trial:
+    """Records the result; the second time does nothing."""
+    return site.study.tell(trial.number, result, now_s=site.now_s())
+
+
+def release(site: Site, trial: Trial) -> Trial:
+    """Makes sure that the server is gone and the trial is not left running."""
+    site.deployer.release(site.study.name, trial.name)
+    stored = site.study.trial(trial.number)
+    if stored.state is TrialState.RUNNING:
+        message = "the trial was interrupted before it was measured"
+        stored = tell(site, trial, Failed(Reason.INTERRUPTED, message))
+    return stored
+
+
+def order_of(study: Study, trial: Trial) -> Order:
+    """The server that a trial wants."""
+    return Order(
+        study=study.name,
+        trial=trial.name,
+        spec=study.task.spec,
+        engine=study.space.engine,
+        args=study.space.args(trial.params),
+        gpus=trial.gpus,
+        base=study.attribute("base") or str(Path.cwd()),
+    )
+
+
+@contextmanager
+def timed(site: Site, trial: Trial, step: str) -> Iterator[None]:
+    """Adds the seconds of a step to the trial's record, however the step ends."""
+    site.listener(StepBegan(trial, step))
+    before = site.study.trial(trial.number).spans
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        spent = time.monotonic() - began
+        spans = {**before, step: round(before.get(step, 0.0) + spent, 3)}
+        site.study.note(trial.number, spans=spans)
+
+
+def _log_tail(site: Site, trial: Trial) -> str:
+    return site.deployer.log_tail(order_of(site.study, trial))
+
+
+def _result_of(failure: Failure, log_tail: str) -> TrialResult:
+    if failure.blame is Blame.PARAMS:
+        return Infeasible(failure.reason, failure.message, log_tail)
+    return Failed(failure.reason, failure.message, log_tail)
+
+
+def _why_not_measured(site: Site, order: Order, error: TrialError) -> TrialResult:
+    """A server that died under load explains a failed benchmark; else the world is at fault."""
+    log_tail = site.deployer.log_tail(order)
+    if error.reason is Reason.INTERRUPTED or site.deployer.is_alive(order):
+        return Failed(error.reason, str(error), log_tail)
+    return _result_of(site.deployer.failure(order), log_tail)
