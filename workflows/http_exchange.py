@@ -58,14 +58,14 @@ class Exchange:
         self, port: int, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float
     ) -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
-        self._answer: Answer | None = None
+        self._answer = Answer(None, error="the connection broke")
         self._thread = threading.Thread(target=self._run, args=(path, body), daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> Answer | None:
         """The answer; None when there is none after `seconds`."""
         self._thread.join(seconds)
-        return self._answer
+        return None if self._thread.is_alive() else self._answer
 
     def give_up(self) -> None:
         """Ends the connection: some engines do not stop while one is open."""
@@ -77,8 +77,7 @@ class Exchange:
     def _run(self, path: str, body: Mapping[str, Any] | None) -> None:
         try:
             self._answer = self._exchange(path, body)
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            # AttributeError: given up while http.client was still busy with the connection.
+        except (OSError, http.client.HTTPException) as error:
             self._answer = Answer(None, error=str(error) or type(error).__name__)
         finally:
             self._connection.close()

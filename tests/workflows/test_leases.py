@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def _lease(**fields: object) -> Lease:
 def test_a_lease_is_read_as_it_was_written(engine: Identity | None) -> None:
     write_lease(_lease(engine=engine))
     assert read_leases() == [_lease(engine=engine)]
+
+
+def test_a_reader_never_meets_half_a_lease() -> None:
+    write_lease(_lease())
+    seen: list[Lease] = []
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            seen.extend(read_leases())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(100):
+        write_lease(_lease(gpus=tuple(str(gpu) for gpu in range(10 * number))))
+    is_over.set()
+    reader.join()
+    assert all(lease.machine for lease in seen)
 
 
 def test_an_intent_becomes_a_lease_in_the_same_file() -> None:

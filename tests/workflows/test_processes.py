@@ -125,18 +125,27 @@ signal.signal(signal.SIGTERM, fork)
     assert not any(is_running(who) for who in seen)
 
 
-def test_a_family_has_children_in_other_sessions_and_orphans_of_its_own(run: Run) -> None:
-    tree = f"""
+TREE = f"""
 import subprocess, sys
-def start(code, *more, **options):
-    return subprocess.Popen([sys.executable, "-I", "-c", code, *more], **options)
-away = start("import time; time.sleep(600)", start_new_session=True)
-middle = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
-start(middle, "import time; time.sleep(600)").wait()
+RUN = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], {{}})"
+away = RUN.format("start_new_session=True")
+orphaned = RUN.replace("run", "Popen").format("")
+sleeper = "print('up', flush=True); import time; time.sleep(600)"
+
+def start(code):
+    process = subprocess.Popen([sys.executable, "-c", code, sleeper], stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    return process
+
+start(away)
+start(orphaned).wait()
 {SLEEPER}"""
-    process = run(tree, start_new_session=True)
+
+
+def test_a_family_has_grandchildren_in_other_sessions_and_orphans_of_its_own(run: Run) -> None:
+    process = run(TREE, start_new_session=True)
     found = family(_identity(process))
-    assert len(found) == 3
+    assert len(found) == 4
     end(lambda: found, grace_s=0, patience_s=5)
 
 
@@ -162,3 +171,16 @@ import time; time.sleep(600)"""
     identity = _identity(process)
     end(lambda: family(identity), grace_s=0.1, patience_s=5)
     assert not memory.exists()
+
+
+def test_without_a_proc_file_system_processes_are_told_apart_as_well(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_HAS_PROC", False)
+    monkeypatch.setattr(processes, "_TOLERANCE", 100)
+    process = run(SLEEPER, start_new_session=True)
+    identity = _identity(process)
+    assert exists(Identity(identity.pid, identity.birth + 50))
+    assert not exists(Identity(identity.pid, identity.birth + 5000))
+    end(lambda: family(identity), grace_s=5, patience_s=5)
+    assert process.wait() < 0
