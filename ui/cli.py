@@ -56,16 +56,23 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_BEGINNING = """\b
+To begin:
+  autotuner init --engine llamacpp --model model.gguf --write task.yaml
+  autotuner plan task.yaml
+  autotuner run task.yaml
+"""
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_BEGINNING,
+)
 @click.version_option(package_name="inference-autotuner")
 @click.option("--debug", is_flag=True, help="Show tracebacks, also for mistakes in a task.")
 def cli(debug: bool) -> None:
-    r"""Find the launch flags that serve your traffic best, and prove it.
-
-    \b
-    autotuner init --engine llamacpp --model model.gguf > task.yaml
-    autotuner run task.yaml
-    """
+    """Find the launch flags that serve your traffic best, and prove it."""
 
 
 def run(arguments: Sequence[str]) -> int:

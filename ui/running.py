@@ -13,11 +13,12 @@ from rich.console import Console
 from inference_autotuner.optimizer.study import Study, open_study
 from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.ui.progress import Progress
+from inference_autotuner.ui.reading import read_with_warnings
 from inference_autotuner.workflows.deployers import deployer_for
 from inference_autotuner.workflows.events import Event
 from inference_autotuner.workflows.local import Stop, run_study
 from inference_autotuner.workflows.results import conclude, stored_verdict
-from inference_autotuner.workflows.taskfiles import base_of, read_task
+from inference_autotuner.workflows.taskfiles import base_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -31,9 +32,7 @@ def run_here(
     Returns:
         The study, its verdict, and whether it was stopped before its end.
     """
-    task, warnings = read_task(task_file)
-    for warning in warnings:
-        click.secho(f"{task_file}: {warning.path}: {warning.message}", fg="yellow", err=True)
+    task = read_with_warnings(task_file)
     deployer = deployer_for(task.spec)
     study = open_study(storage, task, base=base_of(task_file), now_s=time.time())
     if study.attribute("phase") == "finished" and (verdict := stored_verdict(study)):

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 Row = Mapping[str, Any]
+# A pipe has no width: lines stay whole for grep.
+_FILE_WIDTH = 240
 
 output_option = click.option(
     "--output",
@@ -51,7 +53,10 @@ def _print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    console.print(table)
 
 
 def _cell(value: Any) -> str:

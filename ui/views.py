@@ -1,9 +1,13 @@
 """Studies as rows and lines: what the commands print, and nothing decided here."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference_autotuner.manifests.compare import compare
+from inference_autotuner.optimizer.canonical import study_name
+from inference_autotuner.optimizer.forecast import forecast
 from inference_autotuner.optimizer.listing import (
     TrialRow,
     best_trial,
@@ -12,13 +16,17 @@ from inference_autotuner.optimizer.listing import (
     objective_heading,
     trial_row,
 )
+from inference_autotuner.optimizer.space import build_space
 from inference_autotuner.optimizer.study import Study, load_study, study_names
-from inference_autotuner.optimizer.trial import describe_params
+from inference_autotuner.optimizer.trial import describe_params, spell
+from inference_autotuner.optimizer.units import spoken_duration
 from inference_autotuner.workflows.results import stored_verdict
 from inference_autotuner.workflows.run_lock import runner_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+    from inference_autotuner.optimizer.spec import TuningTask
 
 
 def study_rows(storage: "BaseStorage") -> list[dict[str, Any]]:
@@ -82,7 +90,7 @@ def print_study(study: Study) -> None:
         click.echo(f"Best so far: {row['objective']} {row['best']} (one run, not confirmed)")
 
 
-def plan_value(task: "TuningTask", warnings: list[str], storage: "BaseStorage") -> dict[str, Any]:
+def plan_value(task: "TuningTask", storage: "BaseStorage") -> dict[str, Any]:
     """What a task would try and cost."""
     space = build_space(task.spec)
     name = study_name(task)
@@ -97,7 +105,6 @@ def plan_value(task: "TuningTask", warnings: list[str], storage: "BaseStorage") 
         "conditions": {p.name: p.when for p in space.parameters if p.when},
         "size": space.size,
         **asdict(forecast(space, known)),
-        "warnings": warnings,
     }
 
 
@@ -124,8 +131,6 @@ def print_plan(value: dict[str, Any]) -> None:
     if value["usual_s"]:
         trials = value["explored"] + value["proof"] - value["trials_so_far"]
         click.echo(f"Measured so far: {spoken_duration(value['usual_s'])} a trial; {trials} to go.")
-    for warning in value["warnings"]:
-        click.secho(f"Warning: {warning}", fg="yellow")
 
 
 def _spelled(values: list[Any], limit: int = 8) -> str:

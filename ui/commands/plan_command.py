@@ -12,9 +12,8 @@ from inference_autotuner.ui.tables import output_option, print_value
 @output_option
 def command(task_file: str, storage: str | None, output: str) -> None:
     """Show what a task would try and what it would cost; starts nothing."""
+    from inference_autotuner.ui.reading import read_with_warnings
     from inference_autotuner.ui.views import plan_value, print_plan
-    from inference_autotuner.workflows.taskfiles import read_task
 
-    task, warnings = read_task(task_file)
-    value = plan_value(task, [w.message for w in warnings], opened_storage(storage))
+    value = plan_value(read_with_warnings(task_file), opened_storage(storage))
     print_value(value, output, print_plan)

@@ -1,5 +1,7 @@
 """`autotuner validate`: every mistake of a task at once."""
 
+from dataclasses import asdict
+
 import click
 
 from inference_autotuner.ui.tables import output_option, print_value
@@ -11,20 +13,23 @@ from inference_autotuner.ui.tables import output_option, print_value
 def command(task_file: str, output: str) -> None:
     """Check a task; starts nothing."""
     from inference_autotuner.optimizer.canonical import study_name
+    from inference_autotuner.optimizer.errors import TaskError
+    from inference_autotuner.ui.reading import read_with_warnings
     from inference_autotuner.workflows.taskfiles import read_task
 
-    task, warnings = read_task(task_file)
+    if output == "table":
+        name = study_name(read_with_warnings(task_file))
+        click.echo(f"{task_file} is valid; its study is {name}")
+        return
+    try:
+        loaded = read_task(task_file)
+    except TaskError as error:
+        mistakes = [asdict(mistake) for mistake in error.mistakes]
+        print_value({"valid": False, "mistakes": mistakes}, output, click.echo)
+        raise click.exceptions.Exit(error.exit_code) from error
     answer = {
         "valid": True,
-        "study": study_name(task),
-        "warnings": [f"{warning.path}: {warning.message}" for warning in warnings],
+        "study": study_name(loaded.task),
+        "warnings": [asdict(warning) for warning in loaded.warnings],
     }
-    print_value(answer, output, lambda _: _print_text(task_file, answer))
-
-
-def _print_text(task_file: str, answer: dict[str, object]) -> None:
-    warnings = answer["warnings"]
-    assert isinstance(warnings, list)
-    for warning in warnings:
-        click.secho(f"{task_file}: {warning}", fg="yellow", err=True)
-    click.echo(f"{task_file} is valid; its study is {answer['study']}")
+    print_value(answer, output, click.echo)

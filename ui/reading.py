@@ -1,0 +1,21 @@
+"""Reading a task for a person: mistakes end the command, warnings are printed."""
+
+import click
+
+from inference_autotuner.optimizer.spec import TuningTask
+from inference_autotuner.workflows.taskfiles import read_task
+
+
+def read_with_warnings(task_file: str) -> TuningTask:
+    """The task; what is likely not meant goes to stderr.
+
+    Raises:
+        TaskError: With every mistake.
+    """
+    loaded = read_task(task_file)
+    for warning in loaded.warnings:
+        line = f":{warning.line}" if warning.line else ""
+        click.secho(
+            f"{task_file}{line}: warning: {warning.path}: {warning.message}", fg="yellow", err=True
+        )
+    return loaded.task
