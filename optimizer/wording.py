@@ -18,6 +18,8 @@ from inference_autotuner.optimizer.schema import (
 Error = Mapping[str, Any]
 
 _LONGEST = 240
+_FORMS = ("<list>", "<search>", "<true>", "<params>", "[key]")
+"""What pydantic puts into a path for one form of a value, or for a name."""
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -86,12 +88,12 @@ def _plain(word: str) -> str:
 def _path_in(raw: Any, loc: Iterable[str | int]) -> Path:
     """Where an error is in the file: without the names of forms that pydantic tells apart."""
     path: list[str | int] = []
-    parts = [part for part in loc if not str(part).startswith("<") and part != "[key]"]
+    parts = tuple(loc)
     for position, part in enumerate(parts):
         is_last = position + 1 == len(parts)
         if _has(raw, part):
             raw = raw[part]
-        elif not (is_last and isinstance(raw, dict)):
+        elif part in _FORMS or not (is_last and isinstance(raw, dict)):
             continue  # `values` of a list of values, for instance
         path.append(part)
     return tuple(path)

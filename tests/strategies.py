@@ -6,6 +6,7 @@ are such as an engine runs: `check` finds no mistake in them.
 
 from typing import Any
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from inference_autotuner.optimizer.check import check
@@ -14,6 +15,8 @@ from inference_autotuner.optimizer.metrics import Metric, Statistic
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.units import format_duration
 
+PATIENT = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+"""For `suppress_health_check`: whole tasks take a while on a machine with other work."""
 LATENCIES = [metric.value for metric in Metric if metric.is_latency]
 RATES = [metric.value for metric in Metric if not metric.is_latency]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from inference_autotuner.optimizer.canonical import canonical, study_name, to_yaml
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.taskfile import parse_task, restore_task
-from tests.strategies import tuning_tasks, well_formed_tasks
+from tests.strategies import PATIENT, tuning_tasks, well_formed_tasks
 
 TASK = """
 metadata: {name: chat}
@@ -106,7 +106,7 @@ def test_the_canonical_form_names_every_default() -> None:
 
 
 @given(well_formed_tasks)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=PATIENT)
 def test_yaml_that_was_written_reads_back_as_the_same_task(task: TuningTask) -> None:
     again = restore_task(to_yaml(task), "t")
     assert again == task
@@ -114,13 +114,13 @@ def test_yaml_that_was_written_reads_back_as_the_same_task(task: TuningTask) -> 
 
 
 @given(tuning_tasks)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=PATIENT)
 def test_a_task_without_mistakes_reads_back_as_it_is(task: TuningTask) -> None:
     assert parse_task(to_yaml(task), "t") == task
 
 
 @given(well_formed_tasks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=PATIENT)
 def test_an_old_yaml_reader_takes_no_text_for_something_else(task: TuningTask) -> None:
     """Editors and kubectl read YAML 1.1, in which a bare `on` is true."""
     read = yaml.safe_load(to_yaml(task))

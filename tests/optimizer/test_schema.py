@@ -21,7 +21,7 @@ from inference_autotuner.optimizer.schema import (
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.yaml_reader import read_document
 from tests.optimizer.json_schema_check import problems
-from tests.strategies import well_formed_documents
+from tests.strategies import PATIENT, well_formed_documents
 
 EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/*/*.y*ml"))
 
@@ -51,7 +51,7 @@ def tasks_in(path: Path) -> Iterator[Any]:
 
 
 @given(well_formed_documents())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=PATIENT)
 def test_what_the_models_take_fits_the_schema(document: dict[str, Any]) -> None:
     task = TuningTask.model_validate(document)
     assert fits(document) == []

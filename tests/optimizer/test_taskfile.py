@@ -5,14 +5,14 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_autotuner.optimizer.canonical import to_yaml
 from inference_autotuner.optimizer.errors import Mistake, TaskError
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.taskfile import load_task, parse_task, restore_task
-from tests.strategies import documents, plain_json, well_formed_documents
+from tests.strategies import PATIENT, documents, plain_json, well_formed_documents
 
 HEAD = """\
 metadata: {name: chat}
@@ -107,6 +107,7 @@ def test_a_mistake_names_file_line_and_field() -> None:
             "spec.deployment.ready_timeout",
             "did you mean readyTimeout? There are mode, namespace, gpus, readyTimeout",
         ),
+        ({"search": "{<x: 3}"}, "spec.search.<x", "is no field; there are sampler, seed"),
         ({"search": "{trials: 3}"}, "spec.search.trials", "it belongs to spec.budget.trials"),
         # A wrong type.
         ({"budget": '{trials: "30"}'}, "spec.budget.trials", '"30" is a text; write 30 without'),
@@ -363,7 +364,7 @@ def _spoil(value: Any, rng: random.Random, junk: Any) -> Any:
 
 
 @given(documents() | well_formed_documents(), st.randoms(use_true_random=False), plain_json)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=PATIENT)
 def test_a_spoiled_task_is_refused_in_plain_words_with_lines(
     document: dict[str, Any], rng: random.Random, junk: Any
 ) -> None:
