@@ -89,7 +89,7 @@ class Point:
         concurrency: Requests in flight, closed loop.
         requests: Requests that ended, errors included.
         errors: Requests that ended in an error.
-        duration_s: From the first request to the end of the run.
+        duration_s: The run duration: from the first request to the end of the last that ended.
         rates: Per second, for each metric that is no latency.
         latencies: Seconds, for each latency metric and statistic.
     """

@@ -10,6 +10,7 @@ from inference_autotuner.optimizer.benchmarks.genai_bench import (
     shell_command,
     workload_mistakes,
 )
+from inference_autotuner.optimizer.benchmarks.genai_bench_output import load_seconds
 from inference_autotuner.optimizer.benchmarks.genai_bench_runs import build_point, check_run
 from inference_autotuner.optimizer.errors import BenchmarkError, TaskError
 from inference_autotuner.optimizer.metrics import Measurement, Point
@@ -131,11 +132,15 @@ class _Seen:
 def _measure_point(spec: Spec, run: Run, watch: Watch) -> _Seen:
     title = f"{run.scenarios[0]} at concurrency {run.concurrency}"
     load = _load(title, run, watch)
+    file = load.files[0]
     try:
-        notes = check_run(load.files[0], run=run, max_error_rate=spec.workload.maxErrorRate)
-        point = build_point(load.files[0], slos=spec.slos)
+        notes = check_run(file, run=run, max_error_rate=spec.workload.maxErrorRate)
+        seconds = load_seconds(load.spans, len(file.successes))
+        point = build_point(file, slos=spec.slos, seconds=seconds or file.duration_s)
     except BenchmarkError as error:
         raise BenchmarkError(error.reason, f"{title}: {error}") from error
+    if not seconds:
+        notes += ("genai-bench told no times of requests; rates may be up to a second off",)
     if load.client_cores is not None and load.client_cores > BUSY_CLIENT_CORES:
         notes += (f"genai-bench itself took {load.client_cores:.2f} cores; it may be the limit",)
     return _Seen(point, tuple(f"{title}: {note}" for note in notes))

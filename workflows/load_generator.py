@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -25,6 +25,7 @@ from inference_autotuner.optimizer.benchmarks.genai_bench import (
     environment,
     scrub,
 )
+from inference_autotuner.optimizer.benchmarks.genai_bench_output import Span, Transcript
 from inference_autotuner.optimizer.benchmarks.genai_bench_runs import RunFile
 from inference_autotuner.optimizer.errors import BenchmarkError, Reason, StudyError
 from inference_autotuner.workflows.marks import mark_environment
@@ -35,6 +36,7 @@ from inference_autotuner.workflows.run_folder import (
     complete_files,
     explain,
     on_disk,
+    prepare,
     tidy,
 )
 
@@ -69,10 +71,12 @@ class Load:
 
     Attributes:
         files: A run file for each scenario, complete but not checked.
+        spans: Begin and end of each response, seconds.
         client_cores: Cores that genai-bench itself took during the load; None where unknown.
     """
 
     files: list[RunFile]
+    spans: list[Span]
     client_cores: float | None
 
 
@@ -103,14 +107,15 @@ def generate_load(run: Run, watch: Watch) -> Load:
     program = find_program()
     folder = Path(run.base_folder, run.folder_name)
     with on_disk(folder):
-        folder.mkdir(parents=True)
+        prepare(folder)
     try:
         with _started(program, run, folder, watch.owner) as child:
             code = _follow(child, run, watch)
+            _finish(child, watch)
         files = complete_files(folder, len(run.scenarios))
         if files is None:
             raise explain(folder, code)
-        return Load(files, child.meter.cores())
+        return Load(files, child.transcript.spans, child.meter.cores())
     finally:
         tidy(folder)
 
@@ -118,9 +123,11 @@ def generate_load(run: Run, watch: Watch) -> Load:
 @dataclass(frozen=True)
 class _Child:
     process: subprocess.Popen[str]
+    identity: Identity | None
     folder: Path
     log: IO[str]
     meter: ProcessorMeter
+    transcript: Transcript = field(default_factory=Transcript)
     lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)
 
 
@@ -130,14 +137,14 @@ def _started(program: str, run: Run, folder: Path, owner: str) -> Iterator[_Chil
         log = (folder / LOG_FILE).open("w", encoding="utf-8")
     with log:
         process = _start(program, run, folder, owner)
-        identity = identify(process.pid)
-        child = _Child(process, folder, log, ProcessorMeter(process.pid))
+        meter = ProcessorMeter(process.pid)
+        child = _Child(process, identify(process.pid), folder, log, meter)
         reader = threading.Thread(target=_read, args=(process, child.lines), daemon=True)
         reader.start()
         try:
             yield child
         finally:
-            _end(process, identity)
+            _end(child)
             reader.join(_PATIENCE_S)
 
 
@@ -174,11 +181,19 @@ def _read(process: subprocess.Popen[str], lines: "queue.Queue[str | None]") -> N
     lines.put(None)
 
 
-def _end(process: subprocess.Popen[str], identity: Identity | None) -> None:
+def _end(child: _Child) -> None:
     """Once the data is written there is nothing to lose, before that nothing to keep."""
-    if identity is not None:
+    if (identity := child.identity) is not None:
         end(lambda: family(identity), grace_s=0.0, patience_s=_PATIENCE_S)
-    process.wait()
+    child.process.wait()
+
+
+def _finish(child: _Child, watch: Watch) -> None:
+    """What was said before the data was complete is heard to the end: it has the times."""
+    _end(child)
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline and not _pass_on(child, watch):
+        pass
 
 
 def _follow(child: _Child, run: Run, watch: Watch) -> int | None:
@@ -191,7 +206,7 @@ def _follow(child: _Child, run: Run, watch: Watch) -> int | None:
             child.meter.stop()
             return None
         if has_ended:
-            return child.process.wait()
+            return _exit_code(child)
         now = time.monotonic()
         _give_up_when_late(now, deadline, run)
         if watch.is_cancelled():
@@ -200,6 +215,14 @@ def _follow(child: _Child, run: Run, watch: Watch) -> int | None:
             asked = now
             if not watch.is_alive():
                 raise _failed("the server died while it was measured")
+
+
+def _exit_code(child: _Child) -> int:
+    """Its output has ended, so it ends now, or closed it for no good reason."""
+    with suppress(subprocess.TimeoutExpired):
+        return child.process.wait(_PATIENCE_S)
+    _end(child)
+    return child.process.returncode
 
 
 def _give_up_when_late(now: float, deadline: float, run: Run) -> None:
@@ -219,14 +242,21 @@ def _pass_on(child: _Child, watch: Watch) -> bool:
         except queue.Empty:
             return False
         if line is None:
+            child.lines.put(None)  # so that whoever asks again hears the same
             return True
-        if LOAD_BEGINS in line:
-            child.meter.begin()
-        with on_disk(child.folder):
-            child.log.write(line + "\n")
-            child.log.flush()
-        watch.on_line(line)
+        _hear(child, line, watch)
         wait_s = 0.0
+
+
+def _hear(child: _Child, line: str, watch: Watch) -> None:
+    if LOAD_BEGINS in line:
+        child.meter.begin()
+    shown = child.transcript.hear(line)
+    if shown is not None:
+        with on_disk(child.folder):
+            child.log.write(shown + "\n")
+            child.log.flush()
+        watch.on_line(shown)
 
 
 def _failed(why: str) -> BenchmarkError:

@@ -14,6 +14,17 @@ RUN_FILES = "*_time_*s.json"
 DEBUG_FILES = "debug_for_run_*.json"
 METADATA_FILE = "experiment_metadata.json"
 LOG_FILE = "output.log"
+SECOND_LOG_FILE = "genai_bench.log"
+
+
+def prepare(folder: Path) -> None:
+    """Makes the folder; the program's second log, with all that the model answers, goes nowhere.
+
+    Raises:
+        OSError: It is there already, or cannot be made.
+    """
+    folder.mkdir(parents=True)
+    (folder / SECOND_LOG_FILE).symlink_to(os.devnull)
 
 
 def complete_files(folder: Path, count: int) -> list[RunFile] | None:
@@ -53,7 +64,7 @@ def tidy(folder: Path) -> None:
     """Keeps the data, without keys; plots, sheets and the second log are not worth their room."""
     with suppress(OSError):  # what is kept in vain harms nothing, and a full disk stops no cleaning
         for path in folder.iterdir():
-            if path.suffix in (".png", ".xlsx") or path.name == "genai_bench.log":
+            if path.suffix in (".png", ".xlsx") or path.name == SECOND_LOG_FILE:
                 path.unlink(missing_ok=True)
     _scrub_file(folder / METADATA_FILE)
 

@@ -92,7 +92,7 @@ def environment(run: Run) -> dict[str, str]:
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return {
         "ENABLE_UI": "false",
-        "GENAI_BENCH_LOGGING_LEVEL": "INFO",
+        "GENAI_BENCH_LOGGING_LEVEL": "DEBUG",  # see genai_bench_output
         "MPLBACKEND": "Agg",
         **(offline if run.tokenizer.startswith("/") else {}),
     }

@@ -16,12 +16,6 @@ from inference_autotuner.optimizer.metrics import Metric, Point, Statistic
 from inference_autotuner.optimizer.scenario import Scenario, parse_scenario
 from inference_autotuner.optimizer.spec import Slo
 
-_RATES = {
-    Metric.OUTPUT_THROUGHPUT: "mean_output_throughput_tokens_per_s",
-    Metric.INPUT_THROUGHPUT: "mean_input_throughput_tokens_per_s",
-    Metric.TOTAL_THROUGHPUT: "mean_total_tokens_throughput_tokens_per_s",
-    Metric.REQUEST_THROUGHPUT: "requests_per_second",
-}
 _LATENCIES = (Metric.TTFT, Metric.TPOT, Metric.E2E_LATENCY)
 
 
@@ -77,7 +71,7 @@ class RunFile:
 
     @property
     def duration_s(self) -> float:
-        """From the first request to the end of the run."""
+        """What genai-bench takes for the length of the run: up to a second too long."""
         return _number(self.totals, "run_duration", above=0)
 
     def describe_failures(self) -> str:
@@ -126,27 +120,38 @@ def _number(raw: Mapping[str, Any], name: str, above: float = -math.inf) -> floa
     return float(value)
 
 
-def build_point(file: RunFile, *, slos: Sequence[Slo]) -> Point:
+def build_point(file: RunFile, *, slos: Sequence[Slo], seconds: float) -> Point:
     """The point that a checked run file describes.
 
     Goodput counts requests that met every latency SLO; without one, all that ended well.
 
+    Args:
+        file: A run file that `check_run` let pass.
+        slos: The task's limits.
+        seconds: From the first request to the end of the last one that ended.
+
     Raises:
         BenchmarkError: A number that must be there is not.
     """
-    seconds = file.duration_s
     limits = [slo for slo in slos if slo.metric.is_latency]
-    good = [record for record in file.successes if all(record.meets(slo) for slo in limits)]
-    rates = {metric: _number(file.totals, name) for metric, name in _RATES.items()}
-    rates[Metric.GOODPUT] = len(good) / seconds
-    rates[Metric.TOKEN_GOODPUT] = sum(record.output_tokens for record in good) / seconds
+    done = file.successes
+    good = [record for record in done if all(record.meets(slo) for slo in limits)]
+    given, made = sum(r.input_tokens for r in done), sum(r.output_tokens for r in done)
+    amounts = {
+        Metric.OUTPUT_THROUGHPUT: made,
+        Metric.INPUT_THROUGHPUT: given,
+        Metric.TOTAL_THROUGHPUT: given + made,
+        Metric.REQUEST_THROUGHPUT: len(done),
+        Metric.GOODPUT: len(good),
+        Metric.TOKEN_GOODPUT: sum(record.output_tokens for record in good),
+    }
     return Point(
         scenario=str(file.totals.get("scenario")),
         concurrency=int(_number(file.totals, "num_concurrency")),
         requests=len(file.records),
         errors=len(file.failures),
         duration_s=seconds,
-        rates=rates,
+        rates={metric: amount / seconds for metric, amount in amounts.items()},
         latencies={metric: _statistics(file.totals, metric) for metric in _LATENCIES},
     )
 

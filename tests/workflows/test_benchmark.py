@@ -93,11 +93,28 @@ def test_a_point_is_known_before_genai_bench_has_drawn_its_plots(fake, tmp_path)
     measurement = audience.measure(tmp_path / "b")
     (point,) = measurement.points
     assert (point.scenario, point.concurrency, point.requests) == ("D(16,8)", 2, 4)
+    assert point.duration_s == 2.0
     assert point.value(Metric.OUTPUT_THROUGHPUT) == 16.0
     assert point.value(Metric.TTFT, Statistic.P99) == 0.1
     assert point.value(Metric.GOODPUT) == 2.0
     assert audience.points == [(1, 1)]
     assert measurement.notes == ()
+
+
+def test_without_times_the_duration_is_genai_benchs_own_and_that_is_noted(fake, tmp_path):
+    fake("timeless")
+    measurement = Audience().measure(tmp_path / "b")
+    assert measurement.points[0].duration_s == 2.6
+    assert "told no times" in measurement.notes[0]
+
+
+def test_what_the_model_answers_is_neither_shown_nor_kept(fake, tmp_path):
+    fake("good_but_1")
+    audience = Audience()
+    audience.measure(tmp_path / "b")
+    kept = (tmp_path / "b" / "D_16_8-c2" / "output.log").read_text()
+    assert "ValueError: the plot went wrong" in kept
+    assert not [line for line in [*audience.lines, kept] if "secret" in line or "DEBUG" in line]
 
 
 def test_the_data_is_kept_without_keys_and_plots_are_not(fake, tmp_path):
@@ -310,9 +327,13 @@ def test_a_real_server_is_measured_by_the_real_genai_bench(tmp_path):
     (point,) = measurement.points
     assert (point.scenario, point.concurrency, point.errors) == ("D(16,8)", 2, 0)
     assert point.requests >= 4
+    assert measurement.notes == ()
     assert point.value(Metric.OUTPUT_THROUGHPUT) == pytest.approx(
         8 * point.requests / point.duration_s
     )
+    (run_file,) = (tmp_path / "b" / "D_16_8-c2").glob("*_time_*s.json")
+    totals = json.loads(run_file.read_text())["aggregated_metrics"]
+    assert totals["run_duration"] - 2 < point.duration_s < totals["run_duration"]
     assert point.value(Metric.GOODPUT) == pytest.approx(point.value(Metric.REQUEST_THROUGHPUT))
     assert 0 < point.value(Metric.TTFT) < point.value(Metric.E2E_LATENCY)
     kept = [path.name for path in (tmp_path / "b" / "D_16_8-c2").iterdir()]

@@ -55,16 +55,24 @@ def test_a_real_run_gives_the_numbers_that_genai_bench_reports():
     file = parse_run(recorded("ok"))
     totals = json.loads(recorded("ok"))["aggregated_metrics"]
     assert check_run(file, run=a_run(), max_error_rate=0.0) == ()
-    point = build_point(file, slos=[])
+    point = build_point(file, seconds=totals["run_duration"], slos=[])
     assert (point.scenario, point.concurrency) == ("D(16,8)", 2)
     assert (point.requests, point.errors) == (totals["num_requests"], 0)
-    assert point.value(Metric.OUTPUT_THROUGHPUT) == totals["mean_output_throughput_tokens_per_s"]
+    for metric, name in (
+        (Metric.OUTPUT_THROUGHPUT, "mean_output_throughput_tokens_per_s"),
+        (Metric.INPUT_THROUGHPUT, "mean_input_throughput_tokens_per_s"),
+        (Metric.TOTAL_THROUGHPUT, "mean_total_tokens_throughput_tokens_per_s"),
+        (Metric.REQUEST_THROUGHPUT, "requests_per_second"),
+    ):
+        assert point.value(metric) == pytest.approx(totals[name])
     assert point.value(Metric.TTFT, Statistic.P99) == totals["stats"]["ttft"]["p99"]
     assert point.value(Metric.TPOT) == totals["stats"]["tpot"]["mean"]
 
 
 def test_without_a_latency_slo_goodput_is_every_success():
-    point = build_point(parse_run(recorded("ok")), slos=[Slo(metric="goodput", limit=1)])
+    point = build_point(
+        parse_run(recorded("ok")), seconds=3.0, slos=[Slo(metric="goodput", limit=1)]
+    )
     assert point.value(Metric.GOODPUT) == pytest.approx(point.value(Metric.REQUEST_THROUGHPUT))
     assert point.value(Metric.TOKEN_GOODPUT) == pytest.approx(point.value(Metric.OUTPUT_THROUGHPUT))
 
@@ -74,7 +82,7 @@ def test_goodput_counts_requests_that_meet_every_latency_slo():
     waits = sorted(record.ttft for record in file.records)
     limit = f"{(waits[0] + waits[1]) / 2:.6f}s"
     point = build_point(
-        file, slos=[Slo(metric="ttft", limit=limit), Slo(metric="tpot", limit="9s")]
+        file, seconds=3.0, slos=[Slo(metric="ttft", limit=limit), Slo(metric="tpot", limit="9s")]
     )
     assert point.value(Metric.GOODPUT) == pytest.approx(1 / point.duration_s)
     assert point.value(Metric.TOKEN_GOODPUT) == pytest.approx(8 / point.duration_s)
@@ -84,7 +92,9 @@ def test_an_output_too_quick_to_have_a_tpot_meets_the_limit():
     content = json.loads(recorded("ok"))
     for record in content["individual_request_metrics"]:
         record["tpot"] = None
-    point = build_point(parse_run(json.dumps(content)), slos=[Slo(metric="tpot", limit="1ms")])
+    point = build_point(
+        parse_run(json.dumps(content)), seconds=3.0, slos=[Slo(metric="tpot", limit="1ms")]
+    )
     assert point.value(Metric.GOODPUT) == pytest.approx(point.value(Metric.REQUEST_THROUGHPUT))
 
 
@@ -92,7 +102,9 @@ def test_an_output_too_quick_to_have_a_tpot_meets_the_limit():
 def test_goodput_never_falls_when_a_limit_is_relaxed(limit_ms):
     file = parse_run(recorded("ok"))
     tight, loose = (
-        build_point(file, slos=[Slo(metric="e2e_latency", limit=f"{limit_ms + more}ms")])
+        build_point(
+            file, seconds=3.0, slos=[Slo(metric="e2e_latency", limit=f"{limit_ms + more}ms")]
+        )
         for more in (1, 500)
     )
     assert 0 <= tight.value(Metric.GOODPUT) <= loose.value(Metric.GOODPUT)
@@ -109,7 +121,7 @@ def test_failed_requests_are_counted_from_the_records_and_named():
 def test_failed_requests_within_the_allowed_share_are_no_reason():
     file = parse_run(recorded("half_failed"))
     check_run(file, run=a_run("N(150,150)/(4,1)", 2, 6), max_error_rate=0.5)
-    point = build_point(file, slos=[])
+    point = build_point(file, seconds=3.0, slos=[])
     assert (point.requests, point.errors) == (10, 5)
     assert point.value(Metric.GOODPUT) == pytest.approx(5 / point.duration_s)
 
@@ -146,7 +158,7 @@ def test_a_run_of_something_else_is_not_valid(run):
 
 
 def test_too_few_requests_before_the_time_limit_are_not_valid():
-    assert "6 of 100 requests ended in 3 s" in refusal(changed(), a_run(requests=100))
+    assert "6 of 100 requests ended in 2 s" in refusal(changed(), a_run(requests=100))
 
 
 def test_too_few_requests_at_the_time_limit_are_valid_and_noted():
@@ -164,12 +176,18 @@ def test_requests_that_vanished_make_a_run_not_valid():
     assert "empty streams" in said
 
 
-@pytest.mark.parametrize("name", ["run_duration", "requests_per_second", "stats"])
+def test_rates_are_over_the_seconds_that_were_under_load():
+    point = build_point(parse_run(recorded("ok")), seconds=2.0, slos=[])
+    assert point.duration_s == 2.0
+    assert point.value(Metric.OUTPUT_THROUGHPUT) == 8 * point.requests / 2.0
+
+
+@pytest.mark.parametrize("name", ["num_concurrency", "stats"])
 def test_a_number_that_is_missing_is_never_guessed(name):
     content = json.loads(recorded("ok"))
     del content["aggregated_metrics"][name]
     with pytest.raises(BenchmarkError, match="has no"):
-        build_point(parse_run(json.dumps(content)), slos=[])
+        build_point(parse_run(json.dumps(content)), seconds=3.0, slos=[])
 
 
 @given(st.integers(0, len(recorded("ok")) - 2))
@@ -198,7 +216,7 @@ def test_a_damaged_run_file_never_scores(damages, random):
 
     def score():
         check_run(file, run=a_run(), max_error_rate=0.01)
-        return build_point(file, slos=[])
+        return build_point(file, seconds=3.0, slos=[])
 
     with pytest.raises(BenchmarkError):
         score()
