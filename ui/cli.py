@@ -78,9 +78,8 @@ def cli(debug: bool) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; returns the exit code that docs/cli.md lists."""
     try:
-        cli.main(args=list(arguments), prog_name="autotuner", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        # A command ends with another code by raising Exit, which click turns into an answer.
+        code = cli.main(args=list(arguments), prog_name="autotuner", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -91,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:
         return _explain(error, is_debug="--debug" in arguments)
-    return 0
+    return code or 0
 
 
 def _explain(error: Exception, *, is_debug: bool) -> int:
