@@ -19,6 +19,7 @@ from inference_autotuner.optimizer.metrics import Metric, Statistic
 from inference_autotuner.optimizer.plan import StopReason
 from inference_autotuner.optimizer.spec import Slo
 from inference_autotuner.optimizer.taskfile import load_task
+from inference_autotuner.optimizer.verdict import VerdictKind
 from inference_autotuner.optimizer.yaml_reader import read_document
 from inference_autotuner.ui.cli import COMMANDS, EXIT_BUG, EXIT_STOPPED, cli
 from inference_autotuner.workflows.taskfiles import read_task
@@ -126,6 +127,11 @@ def test_a_common_option_names_the_commands_that_have_it(option: str) -> None:
 )
 def test_every_word_of_a_closed_list_has_a_row(words: type[StrEnum], where: str) -> None:
     assert {str(word) for word in words} <= rows(page(where))
+
+
+@pytest.mark.parametrize("name", ["verdict.md", "quickstart.md"])
+def test_every_kind_of_verdict_is_named(name: str) -> None:
+    assert {str(kind) for kind in VerdictKind} <= set(_SPAN.findall(page(name)))
 
 
 def test_every_field_of_an_slo_has_a_row() -> None:
