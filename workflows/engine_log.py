@@ -18,6 +18,8 @@ _POLL_S = 0.2
 _LONGEST_LINE = 4096
 # What one look passes on at most; an engine that writes faster is not worth reading line by line.
 _AT_ONCE = 1 << 20
+# In the middle of a cut the end of a log is not in its file.
+_cutting = threading.Lock()
 
 
 class EngineLog:
@@ -95,25 +97,27 @@ class EngineLog:
 
 def read_text(path: Path) -> str:
     """All of a log file; empty when there is none."""
-    return _decoded(_read(path, 0, 2 * LIMIT))
+    with _cutting:
+        return _decoded(_read(path, 0, 2 * LIMIT))
 
 
 def read_tail(path: Path) -> str:
     """The end of a log file in whole lines, at most 4 KiB; empty when there is none."""
-    start = max(0, _size(path) - TAIL)
-    text = _decoded(_read(path, start, TAIL))
+    with _cutting:
+        start = max(0, _size(path) - TAIL)
+        text = _decoded(_read(path, start, TAIL))
     _, newline, whole = text.partition("\n")
     return (whole if start and newline else text).encode()[-TAIL:].decode(errors="ignore")
 
 
 def _cut_middle(path: Path) -> None:
-    with path.open("r+b") as file:
+    with _cutting, path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(size - KEPT)
         tail = file.read(KEPT)
         file.truncate(KEPT)
-    with path.open("ab") as file:
-        file.write(b"\n[... %d bytes of the log cut out ...]\n" % (size - 2 * KEPT) + tail)
+        with path.open("ab") as end:
+            end.write(b"\n[... %d bytes of the log cut out ...]\n" % (size - 2 * KEPT) + tail)
 
 
 def _size(path: Path) -> int:

@@ -17,7 +17,9 @@ import pytest
 from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason, StudyError
 from inference_autotuner.workflows import engine_process, gpus, processes, warden
 from inference_autotuner.workflows.deployer import Server
-from inference_autotuner.workflows.leases import read_leases
+from inference_autotuner.workflows.engine_log import read_text
+from inference_autotuner.workflows.engine_process import EngineProcess
+from inference_autotuner.workflows.leases import Lease, read_leases
 from inference_autotuner.workflows.marks import marked_processes
 from inference_autotuner.workflows.ports import Port, reserve_port
 from inference_autotuner.workflows.process import ProcessDeployer
@@ -158,11 +160,48 @@ def test_a_lease_names_process_and_port(site: Site) -> None:
     assert lease.engine in marked_processes()
 
 
+def test_a_lease_is_written_before_its_process_starts(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases: list[Lease] = []
+    spawn = EngineProcess._spawn
+
+    def look_first(*arguments: Any) -> Any:
+        leases.extend(read_leases())
+        return spawn(*arguments)
+
+    monkeypatch.setattr(EngineProcess, "_spawn", look_first)
+    server = site.deploy({})
+    assert isinstance(server, Server)
+    assert [(lease.owner, lease.engine) for lease in leases] == [("s-h0/t-0001", None)]
+    assert server.url.endswith(f":{leases[0].port}")
+
+
+def test_a_server_has_a_session_of_its_own(site: Site) -> None:
+    """What a terminal sends to the tuner's group is not for the server."""
+    site.deploy({})
+    (lease,) = read_leases()
+    assert lease.engine
+    assert os.getsid(lease.engine.pid) == lease.engine.pid
+
+
+def test_a_server_that_lost_its_mark_is_released_all_the_same(site: Site, tmp_path: Path) -> None:
+    script = tmp_path / "serve.sh"
+    script.write_text(f'#!/bin/sh\nexec env -i {shlex.join(COMMAND)} "$@"\n')
+    script.chmod(0o755)
+    assert isinstance(site.deploy({}, binary="./serve.sh"), Server)
+    assert marked_processes() == {}
+    (lease,) = read_leases()
+    site.deployer.release("s-h0", "t-0001")
+    assert lease.engine
+    assert not processes.is_running(lease.engine)
+
+
 def test_a_flood_in_the_log_is_no_fault_and_fills_no_disk(site: Site) -> None:
     assert isinstance(site.deploy({"flood": 30}), Server)
     log = trial_folder("s-h0", "t-0001") / "engine.log"
     until(lambda: log.stat().st_size < 10 << 20)
-    assert log.read_text(errors="replace").rstrip().endswith("serving")
+    assert read_text(log).rstrip().endswith("serving")
 
 
 @pytest.mark.parametrize("content", [None, "", "no program\n"])

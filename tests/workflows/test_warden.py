@@ -82,6 +82,13 @@ def test_a_killed_tuners_servers_end_although_nobody_sweeps(start: Start) -> Non
     until(lambda: not guard.is_running() or guard.status() == psutil.STATUS_ZOMBIE)
 
 
+def test_a_tuner_that_is_killed_with_its_whole_group_leaves_nothing_either(start: Start) -> None:
+    tuner = start("input()")
+    _warden_of(tuner)
+    os.killpg(tuner.pid, signal.SIGKILL)
+    until(lambda: not _leftovers())
+
+
 def test_servers_outlive_the_thread_that_started_them(start: Start) -> None:
     tuner = start("input()")
     _warden_of(tuner)
