@@ -10,13 +10,13 @@ from typing import TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from inference_autotuner.optimizer.differing import Level, level_key, with_level
 from inference_autotuner.optimizer.evidence import (
     EXPLORED,
     Evidence,
     is_feasible,
     is_measured,
 )
-from inference_autotuner.optimizer.differing import Level, level_key, with_level
 from inference_autotuner.optimizer.trial import Params, Trial, TrialState
 
 _Numbers = npt.NDArray[np.float64]

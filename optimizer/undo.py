@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from inference_autotuner.optimizer.differing import differing_flags, put_back
 from inference_autotuner.optimizer.evidence import (
     EXPLORED,
     PROVED,
@@ -19,7 +20,6 @@ from inference_autotuner.optimizer.evidence import (
     Evidence,
     is_failed,
 )
-from inference_autotuner.optimizer.differing import differing_flags, put_back
 from inference_autotuner.optimizer.importance import importance
 from inference_autotuner.optimizer.standing import BaselineState, Standings
 from inference_autotuner.optimizer.statistics import NOISE_FLOOR, mean
