@@ -26,10 +26,12 @@ def _sleeping(environment: Mapping[str, str]) -> Iterator[int]:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    yield process.pid
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_a_marked_process_tells_its_trial_and_its_tuner() -> None:

@@ -112,11 +112,13 @@ def test_a_foreign_server_on_our_port_is_never_measured(
     assert foreign.stdout
     foreign.stdout.readline()
     monkeypatch.setattr(engine_process, "reserve_port", lambda: Port(port.number, port._lock))
-    failure = site.deploy({"slow-start": 600})
-    foreign_lives = foreign.poll() is None
-    foreign.kill()
-    foreign.wait()
-    foreign.stdout.close()
+    try:
+        failure = site.deploy({"slow-start": 600})
+        foreign_lives = foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+        foreign.stdout.close()
     assert isinstance(failure, Failure)
     assert (failure.blame, failure.reason) == (Blame.WORLD, Reason.PORT_IN_USE)
     assert foreign_lives

@@ -36,10 +36,12 @@ def _engine(port: int, *flags: str) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen([*COMMAND, "--port", str(port), *flags], stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def _target(port: int, timeout_s: float = 20.0, **changed: Any) -> Target:
