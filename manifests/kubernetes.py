@@ -1,0 +1,130 @@
+"""The winner as Kubernetes objects: a Deployment and a Service, ready to apply."""
+
+import math
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from inference_autotuner.manifests.command import (
+    Variable,
+    Word,
+    closed_words,
+    secret_variables,
+    winning_launch,
+)
+from inference_autotuner.manifests.environment import render
+from inference_autotuner.manifests.withhold import is_secret
+from inference_autotuner.optimizer.engine import Engine
+from inference_autotuner.optimizer.spec import TuningTask
+from inference_autotuner.optimizer.trial import Trial
+
+PORT = 8080
+_PROBE_PERIOD_S = 10
+_HOME = "/cache"
+_MODELS = "/models"
+
+DEFAULT_IMAGES: Mapping[str, str] = {
+    "llamacpp": "ghcr.io/ggml-org/llama.cpp:server-b{version}",
+    "sglang": "lmsysorg/sglang:v{version}",
+    "vllm": "vllm/vllm-openai:v{version}",
+}
+"""The makers' own images, taken where the task names none; by engine."""
+
+
+@dataclass(frozen=True)
+class EnvironmentVariable:
+    """A variable of the container: a value, or a key of a Secret."""
+
+    name: str
+    value: str | None = None
+    secret_key: str | None = None
+    is_optional: bool = False
+
+
+def render_deployment(
+    task: TuningTask, engine: Engine, trial: Trial, *, study: str, sentence: str, model: str
+) -> str:
+    """Deployment and Service that serve a trial's params, as YAML.
+
+    Args:
+        task: The task; its engine, namespace and ready timeout are used.
+        engine: The engine's adapter.
+        trial: Whose params and number of GPUs are served.
+        study: Study name.
+        sentence: The verdict for people.
+        model: Hub id, or the path that the study served from.
+    """
+    path = container_path(model)
+    variables = _variables(task, engine, is_hub_model=path is None)
+    launch = winning_launch(task.spec, trial.params, model=path or model, host="0.0.0.0", port=PORT)
+    return render(
+        "deployment.yaml.j2",
+        name=task.metadata.name,
+        namespace=task.spec.deployment.namespace,
+        study=study,
+        trial=trial.name,
+        sentence=sentence,
+        engine=engine.name,
+        image=task.spec.engine.image or default_image(task, engine),
+        is_default_image=task.spec.engine.image is None,
+        command=[_literal(word) for word in engine.container_command],
+        args=[_word(word) for word in closed_words(engine, task.spec, launch)],
+        variables=variables,
+        secrets=[v.secret_key for v in variables if v.secret_key and not v.is_optional],
+        gpus=trial.gpus,
+        port=PORT,
+        health_path=engine.health_path,
+        period_s=_PROBE_PERIOD_S,
+        attempts=math.ceil(task.spec.deployment.readyTimeout / _PROBE_PERIOD_S),
+        home=_HOME,
+        models=_MODELS,
+        model=model,
+        model_file=posixpath.basename(path or ""),
+        is_hub_model=path is None,
+    )
+
+
+def default_image(task: TuningTask, engine: Engine) -> str:
+    """The image of the engine's makers in the version that was tuned."""
+    version = (task.spec.engine.version or engine.version).lstrip("vb")
+    return DEFAULT_IMAGES.get(engine.name, f"{engine.name}:{{version}}").format(version=version)
+
+
+def container_path(model: str) -> str | None:
+    """Where a local model lies in the container; None for a hub id.
+
+    >>> container_path("/data/smol.gguf"), container_path("org/name"), container_path("./m/")
+    ('/models/smol.gguf', None, '/models/m')
+    """
+    is_hub_id = model.count("/") <= 1 and not model.startswith((".", "/", "~"))
+    if is_hub_id and not model.endswith(".gguf"):
+        return None
+    return posixpath.join(_MODELS, posixpath.basename(model.rstrip("/")) or "model")
+
+
+def _variables(
+    task: TuningTask, engine: Engine, *, is_hub_model: bool
+) -> Sequence[EnvironmentVariable]:
+    # Images have no account for the user below: its home must be said, and a name for it.
+    values = {"HOME": _HOME, "USER": "engine", **engine.environment, **task.spec.engine.env}
+    listed = [
+        EnvironmentVariable(name, secret_key=name)
+        if is_secret(name, value)
+        else EnvironmentVariable(name, value=_literal(value))
+        for name, value in values.items()
+    ]
+    for variable in secret_variables(task.spec).values():
+        listed.append(EnvironmentVariable(variable.name, secret_key=variable.name))
+    if is_hub_model and "HF_TOKEN" not in values:
+        # Gated models need it, others start without.
+        listed.append(EnvironmentVariable("HF_TOKEN", secret_key="HF_TOKEN", is_optional=True))
+    return listed
+
+
+def _word(word: Word) -> str:
+    return f"$({word.name})" if isinstance(word, Variable) else _literal(word)
+
+
+def _literal(text: str) -> str:
+    """Text in which Kubernetes finds no `$(VARIABLE)` to expand."""
+    return text.replace("$", "$$")
