@@ -153,8 +153,13 @@ def _row(point: Point) -> list[Any]:
 def _point(table: dict[str, Any], row: list[Any]) -> Point:
     rates = zip(table["rates"], row[5], strict=True)
     latencies = zip(table["latencies"], row[6], strict=True)
+    scenario, concurrency, requests, errors, duration_s = row[:5]
     return Point(
-        *row[:5],
+        scenario=scenario,
+        concurrency=concurrency,
+        requests=requests,
+        errors=errors,
+        duration_s=duration_s,
         rates={Metric(name): value for name, value in rates},
         latencies={
             Metric(name): {

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -128,9 +129,9 @@ def _copy_of_trial(space: Space, trial: Trial) -> FrozenTrial | None:
     return create_trial(values=trial.values, constraints=dict(trial.violations), **fields)
 
 
-def directions(space: Space) -> list[str]:
+def directions(space: Space) -> list[StudyDirection]:
     """Optuna's directions for the task's objectives."""
-    return [str(objective.metric.direction) for objective in space.spec.objectives]
+    return [StudyDirection[o.metric.direction.upper()] for o in space.spec.objectives]
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:

@@ -11,7 +11,6 @@ from typing import Any
 
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -191,10 +190,9 @@ def open_study(storage: BaseStorage, task: TuningTask, *, base: str, now_s: floa
         StudyMismatchError: The stored study was made from another task.
     """
     name = study_name(task)
-    wanted = [StudyDirection[d.upper()] for d in directions(build_space(task.spec))]
     with translated_errors():
         try:
-            study_id = storage.create_new_study(wanted, name)
+            study_id = storage.create_new_study(directions(build_space(task.spec)), name)
         except DuplicatedStudyError:
             study_id = storage.get_study_id_from_name(name)
         attributes = storage.get_study_user_attrs(study_id)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from inference_autotuner.optimizer.engine import Args, Engine
+from inference_autotuner.optimizer.engine import Engine
 from inference_autotuner.optimizer.errors import Failure
+from inference_autotuner.optimizer.flags import Args
 from inference_autotuner.optimizer.spec import Spec
 
 

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from inference_autotuner.manifests.results import result_files
+from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.study import Study
-from inference_autotuner.optimizer.verdict import Verdict, decide
+from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.workflows.state import study_folder
 
 # Files that an earlier, different verdict may have left.
