@@ -49,9 +49,15 @@ def _by(evidence: Evidence, change: Change) -> str:
 
 
 def _interval(change: Change | None) -> str:
+    shown = show_interval(change)
+    return f"95 % interval {shown}, " if shown else ""
+
+
+def show_interval(change: Change | None) -> str:
+    """`+84 … +97 %`; nothing where there are too few runs to say."""
     if change is None or change.low is None or change.high is None:
         return ""
-    return f"95 % interval {percent(change.low, unit='')} … {percent(change.high)}, "
+    return f"{percent(change.low, unit='')} … {percent(change.high)}"
 
 
 def percent(share: float, unit: str = " %") -> str:
