@@ -11,7 +11,11 @@ from inference_autotuner.optimizer.benchmarks.genai_bench import (
     workload_mistakes,
 )
 from inference_autotuner.optimizer.benchmarks.genai_bench_output import load_seconds
-from inference_autotuner.optimizer.benchmarks.genai_bench_runs import build_point, check_run
+from inference_autotuner.optimizer.benchmarks.genai_bench_runs import (
+    build_point,
+    check_run,
+    seconds_of,
+)
 from inference_autotuner.optimizer.errors import BenchmarkError, TaskError
 from inference_autotuner.optimizer.metrics import Measurement, Point
 from inference_autotuner.optimizer.spec import Spec
@@ -133,13 +137,14 @@ def _measure_point(spec: Spec, run: Run, watch: Watch) -> _Seen:
     title = f"{run.scenarios[0]} at concurrency {run.concurrency}"
     load = _load(title, run, watch)
     file = load.files[0]
+    to_last = load_seconds(load.spans, len(file.successes))
     try:
-        notes = check_run(file, run=run, max_error_rate=spec.workload.maxErrorRate)
-        seconds = load_seconds(load.spans, len(file.successes))
-        point = build_point(file, slos=spec.slos, seconds=seconds or file.duration_s)
+        notes = check_run(file, run=run, max_error_rate=spec.workload.maxErrorRate, to_last=to_last)
+        seconds = seconds_of(file, run=run, to_last=to_last)
+        point = build_point(file, slos=spec.slos, seconds=seconds)
     except BenchmarkError as error:
         raise BenchmarkError(error.reason, f"{title}: {error}") from error
-    if not seconds:
+    if to_last is None:
         notes += ("genai-bench told no times of requests; rates may be up to a second off",)
     if load.client_cores is not None and load.client_cores > BUSY_CLIENT_CORES:
         notes += (f"genai-bench itself took {load.client_cores:.2f} cores; it may be the limit",)

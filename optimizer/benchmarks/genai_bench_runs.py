@@ -164,8 +164,33 @@ def _statistics(totals: Mapping[str, Any], metric: Metric) -> dict[Statistic, fl
     return {statistic: _number(found, statistic.value) for statistic in Statistic}
 
 
-def check_run(file: RunFile, *, run: Run, max_error_rate: float) -> tuple[str, ...]:
+def seconds_of(file: RunFile, *, run: Run, to_last: float | None) -> float:
+    """The seconds that the rates of a run are over.
+
+    Args:
+        file: A run file that `check_run` let pass.
+        run: What was asked for.
+        to_last: From the first request to the end of the last that ended; None when not known.
+
+    Returns:
+        `to_last` when enough requests ended the run. When the time limit did, everything until
+        then: a server that stalled shall not be scored by the time before it did.
+    """
+    if to_last is None or len(file.records) < run.requests:
+        return file.duration_s
+    return to_last
+
+
+def check_run(
+    file: RunFile, *, run: Run, max_error_rate: float, to_last: float | None
+) -> tuple[str, ...]:
     """Whether a run may be scored; genai-bench's exit code says nothing about it.
+
+    Args:
+        file: The run file.
+        run: What was asked for.
+        max_error_rate: Share of failed requests that is allowed.
+        to_last: Seconds from the first request to the end of the last; None when not known.
 
     Returns:
         Notes for a person on what is valid but worth knowing.
@@ -178,7 +203,7 @@ def check_run(file: RunFile, *, run: Run, max_error_rate: float) -> tuple[str, .
     _check_identity(file, run)
     _check_errors(file, max_error_rate)
     _check_lengths(file, parse_scenario(run.scenarios[0]))
-    _check_waiting(file, run)
+    _check_waiting(file, run, to_last or file.duration_s)
     return _check_count(file, run)
 
 
@@ -218,19 +243,24 @@ def _check_lengths(file: RunFile, scenario: Scenario) -> None:
         )
 
 
-def _check_waiting(file: RunFile, run: Run) -> None:
+def _check_waiting(file: RunFile, run: Run, to_last: float) -> None:
     """In a closed loop every user waits for the server nearly all the time.
 
     A stream without content is no error to genai-bench: it vanishes with its time.
     """
     waited = [record.e2e_latency for record in file.successes]
     in_flight = run.concurrency * (max(waited) + 2.0)  # cut off at the end, and the ramp-up
-    total = run.concurrency * file.duration_s
-    share = min(1.0, (sum(waited) + in_flight) / total)
+    share = min(1.0, (sum(waited) + in_flight) / (run.concurrency * to_last))
     if share < 0.6:
         raise _invalid(
             f"{run.concurrency} users waited for the server only {share:.0%} of the time: either "
             "requests vanished (empty streams), or genai-bench had too little CPU for this load"
+        )
+    stalled = file.duration_s - to_last
+    if stalled > 3 * max(waited) + 10.0:
+        raise _invalid(
+            f"nothing ended in its last {stalled:.0f} s, though no request before took longer than "
+            f"{max(waited):.1f} s: the server stalled"
         )
 
 

@@ -64,7 +64,7 @@ def run_file(scenario):
 def tell_times():
     users = int(option("--num-concurrency"))
     for number in range(int(option("--max-requests-per-run"))):
-        began = 100.0 + number // users
+        began = 100.0 + (15 * number if MODE == "vanish" else number // users)
         print("DEBUG    x - genai_bench.user.openai_user:parse_chat_response - Generated text: My")
         print(f"secret\nFinish reason: length\nStart Time: {began}\nEnd Time: {began + 1.0}")
 

@@ -10,6 +10,7 @@ from inference_autotuner.optimizer.benchmarks.genai_bench_runs import (
     build_point,
     check_run,
     parse_run,
+    seconds_of,
 )
 from inference_autotuner.optimizer.errors import BenchmarkError, Reason
 from inference_autotuner.optimizer.metrics import Metric, Statistic
@@ -44,9 +45,9 @@ def changed(**totals):
     return parse_run(json.dumps(content))
 
 
-def refusal(file, run=None, max_error_rate=0.01):
+def refusal(file, run=None, max_error_rate=0.01, to_last=None):
     with pytest.raises(BenchmarkError) as caught:
-        check_run(file, run=run or a_run(), max_error_rate=max_error_rate)
+        check_run(file, run=run or a_run(), max_error_rate=max_error_rate, to_last=to_last)
     assert caught.value.reason is Reason.BENCHMARK_INVALID
     return str(caught.value)
 
@@ -54,7 +55,7 @@ def refusal(file, run=None, max_error_rate=0.01):
 def test_a_real_run_gives_the_numbers_that_genai_bench_reports():
     file = parse_run(recorded("ok"))
     totals = json.loads(recorded("ok"))["aggregated_metrics"]
-    assert check_run(file, run=a_run(), max_error_rate=0.0) == ()
+    assert check_run(file, run=a_run(), max_error_rate=0.0, to_last=None) == ()
     point = build_point(file, seconds=totals["run_duration"], slos=[])
     assert (point.scenario, point.concurrency) == ("D(16,8)", 2)
     assert (point.requests, point.errors) == (totals["num_requests"], 0)
@@ -120,7 +121,7 @@ def test_failed_requests_are_counted_from_the_records_and_named():
 
 def test_failed_requests_within_the_allowed_share_are_no_reason():
     file = parse_run(recorded("half_failed"))
-    check_run(file, run=a_run("N(150,150)/(4,1)", 2, 6), max_error_rate=0.5)
+    check_run(file, run=a_run("N(150,150)/(4,1)", 2, 6), max_error_rate=0.5, to_last=None)
     point = build_point(file, seconds=3.0, slos=[])
     assert (point.requests, point.errors) == (10, 5)
     assert point.value(Metric.GOODPUT) == pytest.approx(5 / point.duration_s)
@@ -166,8 +167,34 @@ def test_too_few_requests_at_the_time_limit_are_valid_and_noted():
     content["aggregated_metrics"]["run_duration"] = 60.3
     for record in content["individual_request_metrics"]:
         record["e2e_latency"] = 19.0
-    notes = check_run(parse_run(json.dumps(content)), run=a_run(requests=100), max_error_rate=0)
+    notes = check_run(
+        parse_run(json.dumps(content)), run=a_run(requests=100), max_error_rate=0, to_last=None
+    )
     assert notes == ("the time limit of 1 min came first: 6 of 100 requests ended",)
+
+
+def test_a_slow_server_at_the_time_limit_is_no_vanished_request():
+    content = json.loads(recorded("ok"))
+    content["aggregated_metrics"]["run_duration"] = 60.3
+    for record in content["individual_request_metrics"]:
+        record["e2e_latency"] = 13.0
+    notes = check_run(
+        parse_run(json.dumps(content)), run=a_run(requests=100), max_error_rate=0, to_last=26.2
+    )
+    assert len(notes) == 1
+
+
+def test_a_server_that_stalls_is_not_scored_by_the_time_before():
+    file = changed(run_duration=60.3)
+    said = refusal(file, a_run(requests=100), to_last=2.0)
+    assert "nothing ended in its last 58 s" in said
+
+
+def test_the_time_limit_ends_the_seconds_of_a_run_that_it_ended():
+    file = changed(run_duration=60.3)
+    assert seconds_of(file, run=a_run(requests=100), to_last=50.0) == 60.3
+    assert seconds_of(file, run=a_run(requests=6), to_last=50.0) == 50.0
+    assert seconds_of(file, run=a_run(requests=6), to_last=None) == 60.3
 
 
 def test_requests_that_vanished_make_a_run_not_valid():
@@ -215,7 +242,7 @@ def test_a_damaged_run_file_never_scores(damages, random):
     file = parse_run(json.dumps(content))
 
     def score():
-        check_run(file, run=a_run(), max_error_rate=0.01)
+        check_run(file, run=a_run(), max_error_rate=0.01, to_last=None)
         return build_point(file, seconds=3.0, slos=[])
 
     with pytest.raises(BenchmarkError):
