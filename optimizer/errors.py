@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose, by what happens next, and the closed list of reasons."""
+"""Every error raised on purpose, by what happens next, and the closed list of reasons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -91,10 +91,8 @@ def summarize_unproved(
         return replace(verdict, summary="nothing beside the baseline was measured yet.")
     if not any(finalist.runs for finalist in verdict.finalists):
         best = _named(evidence, verdict.finalists[0].params)
-        return replace(
-            verdict,
-            summary=f"{best} looks best after one run each; nothing was confirmed on fresh servers.",
-        )
+        said = f"{best} looks best after one run each; no fresh server confirmed it."
+        return replace(verdict, summary=said)
     if is_baseline_unknown:
         return replace(verdict, summary="the baseline could not be measured again to compare with.")
     return replace(verdict, summary=_why_open(evidence, verdict))

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference_autotuner.manifests.compare import ComparedStudy, compare
 from inference_autotuner.optimizer.canonical import study_name
 from inference_autotuner.optimizer.forecast import forecast
+from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.listing import (
     TrialRow,
     best_trial,
@@ -15,7 +17,6 @@ from inference_autotuner.optimizer.listing import (
     objective_heading,
     trial_row,
 )
-from inference_autotuner.optimizer.sentences import percent, show_interval
 from inference_autotuner.optimizer.space import build_space
 from inference_autotuner.optimizer.study import Study, load_study, study_names
 from inference_autotuner.optimizer.trial import describe_params, spell
@@ -140,28 +141,12 @@ def _spelled(values: list[Any], limit: int = 8) -> str:
 
 def comparison(
     storage: "BaseStorage", names: tuple[str, ...]
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Studies side by side: a row a fact, a column a study."""
-    studies = [load_study(storage, name) for name in names]
-    facts = {study.name: _facts(study) for study in studies}
-    rows = [
-        {"what": what} | {name: values.get(what) for name, values in facts.items()}
-        for what in dict.fromkeys(what for values in facts.values() for what in values)
-    ]
-    return rows, {"what": "WHAT"} | {name: name for name in facts}
+    studies = [_compared(load_study(storage, name)) for name in names]
+    return compare(studies), {"what": "WHAT"} | {study.name: study.name for study in studies}
 
 
-def _facts(study: Study) -> dict[str, Any]:
-    """What one compares: where it was measured, what was found, how sure it is."""
-    row, verdict = study_row(study), stored_verdict(study)
-    facts = {key: row[key] for key in ("phase", "engine", "trials", "gpu_hours", "best")}
-    facts["workload"] = " ".join(s.scenario for s in study.task.spec.workload.scenarios)
-    if verdict is None:
-        return facts
-    facts["verdict"] = str(verdict.kind)
-    if verdict.gain is not None:
-        facts["gain"] = percent(verdict.gain.point)
-        facts["gain, 95 % interval"] = show_interval(verdict.gain)
-    facts |= {f"margin {m.slo}": percent(m.margin) for m in verdict.margins}
-    params = verdict.params or {}
-    return facts | {f"params {name}": spell(value) for name, value in sorted(params.items())}
+def _compared(study: Study) -> ComparedStudy:
+    trials = study.trials()
+    return ComparedStudy(study.name, study.task, trials, decide(study.space, trials))

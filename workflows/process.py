@@ -179,7 +179,7 @@ def _diagnose(order: Order, exit_code: int | None) -> Failure:
 
 def _too_few_gpus(wanted: int, there: int) -> Failure:
     return Failure(
-        Blame.TASK,
+        Blame.PARAMS,
         Reason.UNSUPPORTED,
         f"the trial wants {wanted} GPUs and this machine has {there} to give; lower "
         "spec.deployment.gpus, or exclude such params with a constraint",

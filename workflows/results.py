@@ -3,15 +3,11 @@
 import os
 from pathlib import Path
 
-from inference_autotuner.manifests.results import result_files
+from inference_autotuner.manifests.results import SERVING_FILES, result_files
 from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.study import Study
 from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.workflows.state import study_folder
-
-# Files that an earlier, different verdict may have left.
-_ONLY_WITH_A_WINNER = {"serve.sh", "manifest.yaml"}
-
 
 def results_folder(study: str) -> Path:
     """Where a study's answer lies on this machine."""
@@ -39,16 +35,15 @@ def write_results(study: Study, folder: Path) -> Verdict:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         _write_whole(folder / name, content)
-    for stale in _ONLY_WITH_A_WINNER - files.keys():
+    for stale in set(SERVING_FILES) - files.keys():  # an earlier verdict may have left them
         (folder / stale).unlink(missing_ok=True)
     return verdict
 
 
-def _write_whole(path: Path, content: str | bytes) -> None:
+def _write_whole(path: Path, content: str) -> None:
     """All of a file or nothing: a reader never sees half of a report."""
-    raw = content.encode() if isinstance(content, str) else content
     half = path.with_name(path.name + ".half")
-    half.write_bytes(raw)
+    half.write_text(content, "utf-8")
     if path.suffix == ".sh":
         half.chmod(0o755)
     os.replace(half, path)

@@ -338,10 +338,10 @@ def test_a_machine_without_gpus_sets_nothing(site: Site) -> None:
     assert _devices(site.deploy({}, gpus=4)) is None
 
 
-def test_more_gpus_than_there_are_is_the_tasks_fault(site: Site, two_gpus: None) -> None:
+def test_more_gpus_than_there_are_is_a_result_for_the_search(site: Site, two_gpus: None) -> None:
     failure = site.deploy({}, gpus=3)
     assert isinstance(failure, Failure)
-    assert (failure.blame, failure.reason) == (Blame.TASK, Reason.UNSUPPORTED)
+    assert (failure.blame, failure.reason) == (Blame.PARAMS, Reason.UNSUPPORTED)
     assert "wants 3 GPUs and this machine has 2" in failure.message
 
 
