@@ -9,6 +9,7 @@ from inference_autotuner.optimizer.study import Study
 from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.workflows.state import study_folder
 
+
 def results_folder(study: str) -> Path:
     """Where a study's answer lies on this machine."""
     return study_folder(study) / "results"

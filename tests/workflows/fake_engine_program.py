@@ -1,4 +1,4 @@
-"""A program that behaves like an engine, well or badly. It needs nothing but the standard library."""
+"""A program that behaves like an engine, well or badly. Only the standard library is needed."""
 
 import argparse
 import json
