@@ -14,6 +14,7 @@ from inference_autotuner.workflows import steps
 from inference_autotuner.workflows.benchmark import measure
 from inference_autotuner.workflows.deployer import Deployer
 from inference_autotuner.workflows.events import Listener, Notice, StudyEnded
+from inference_autotuner.workflows.facts import machine_facts
 from inference_autotuner.workflows.load_generator import find_program
 from inference_autotuner.workflows.run_lock import run_lock
 from inference_autotuner.workflows.tokenizers import tokenizer_of
@@ -68,6 +69,7 @@ def run_study(
         check_tools(study)
         study.set_attribute("stop_requested", False)
         study.set_attribute("phase", "running")
+        study.set_attribute("facts", machine_facts())
         for leftover in deployer.sweep(study.name):
             listener(Notice(f"removed a leftover of an earlier run: {leftover}"))
         finished = _Run(study, deployer, listener, stop, measure).run()
