@@ -1,0 +1,177 @@
+"""The command line: exit codes, mistakes named with their place, nothing started by a bad task."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from inference_autotuner.optimizer.storage import open_storage, storage_url
+from inference_autotuner.optimizer.study import Study, open_study
+from inference_autotuner.optimizer.trial import Measured, TrialKind
+from inference_autotuner.ui.cli import COMMANDS, run
+from tests.optimizer.tasks import measurement, vllm_task
+
+TASK: dict[str, Any] = {
+    "metadata": {"name": "chat"},
+    "spec": {
+        "model": {"name": "some/model"},
+        "engine": {"name": "vllm"},
+        "deployment": {"mode": "process"},
+        "parameters": {"max-num-seqs": [16, 64]},
+        "workload": {"scenarios": ["D(100,100)"], "concurrency": [4]},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AUTOTUNER_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("AUTOTUNER_STORAGE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "state"
+
+
+def write(spec: dict[str, Any] | None = None) -> str:
+    document = {**TASK, "spec": {**TASK["spec"], **(spec or {})}}
+    Path("task.yaml").write_text(yaml.safe_dump(document))
+    return "task.yaml"
+
+
+def stored(state: Path) -> Study:
+    """A study with one measured trial."""
+    storage = open_storage(storage_url(state / "journal.log"))
+    study = open_study(storage, vllm_task({"max-num-seqs": [16]}), base="/", now_s=1.0)
+    trial = study.begin("0", TrialKind.BASELINE, {}, now_s=1.0)
+    study.tell(trial.number, Measured(measurement(123.0)), now_s=2.0)
+    return study
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_page(command: str) -> None:
+    assert run([command, "--help"]) == 0
+
+
+def test_a_misspelled_command_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["validte"]) == 2
+    assert "validate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "convert", "run"])
+def test_a_bad_task_ends_with_64_and_starts_nothing(
+    command: str, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"slos": [{"metric": "ttft", "limit": 500}], "parmeters": {}})
+    assert run([command, "task.yaml"]) == 64
+    said = capsys.readouterr().err
+    assert "parameters" in said
+    assert "spec.slos[0].limit" in said
+    assert "Traceback" not in said
+    assert not (state / "studies").exists()
+
+
+def test_a_mode_that_cannot_run_here_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    write({"deployment": {"mode": "docker"}, "engine": {"name": "vllm", "image": "vllm:x"}})
+    assert run(["run", "task.yaml"]) == 64
+    assert "spec.deployment.mode" in capsys.readouterr().err
+
+
+def test_debug_shows_where_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--debug", "validate", "absent.yaml"]) == 64
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_plan_says_what_is_tried_and_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", write(), "--output", "json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["parameters"] == {"max-num-seqs": [16, 64]}
+    assert plan["combinations"] == 2
+    assert plan["most_gpu_hours"] > 0
+    assert run(["plan", "task.yaml"]) == 0
+    assert "Cost at the most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "vllm", "sglang"])
+@pytest.mark.parametrize("mode", ["process", "docker", "kubernetes", "ome"])
+def test_a_first_task_is_valid(engine: str, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = "m.gguf" if engine == "llamacpp" else "org/Model-7B"
+    arguments = ["init", "--engine", engine, "--model", model, "--mode", mode]
+    assert run([*arguments, "--write", "first.yaml"]) == 0
+    assert run(["validate", "first.yaml"]) == 0
+    assert run([*arguments, "--write", "first.yaml"]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_an_unknown_engine_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--engine", "nothing", "--model", "m"]) == 64
+    assert "llamacpp" in capsys.readouterr().err
+
+
+def test_an_absent_study_ends_with_70_and_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["status", "nothing"]) == 70
+    said = capsys.readouterr().err
+    assert "no such study" in said
+    assert "Traceback" not in said
+
+
+def test_list_and_status_show_a_study_in_every_form(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = stored(state).name
+    assert run(["list", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["study"] == name
+    assert run(["status", "chat", "--output", "yaml"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["trials"][0]["objective"] == "123.0"
+    assert run(["status", "chat"]) == 0
+    assert "(baseline)" in capsys.readouterr().out
+
+
+def test_a_study_whose_process_is_gone_is_shown_as_interrupted(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(state)
+    run(["list", "--output", "json"])
+    assert json.loads(capsys.readouterr().out)[0]["phase"] == "interrupted"
+
+
+def test_compare_export_and_report_work_while_a_study_is_open(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = stored(state).name
+    assert run(["compare", "chat", "chat"]) == 0
+    assert name in capsys.readouterr().out
+    assert run(["report", "chat"]) == 0
+    assert run(["export", "chat", "--to", "out"]) == 0
+    assert (Path("out") / name / "report.html").exists()
+
+
+def test_stop_says_when_nothing_runs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored(state)
+    assert run(["stop", "chat"]) == 0
+    assert "does not run" in capsys.readouterr().out
+
+
+def test_a_damaged_journal_is_named_with_its_line(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(state)
+    journal = state / "journal.log"
+    journal.write_bytes(b"not json\n" + journal.read_bytes())
+    assert run(["list"]) == 70
+    assert "journal.log:1:" in capsys.readouterr().err
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"]
