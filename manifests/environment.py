@@ -68,17 +68,18 @@ def markdown(value: object) -> str:
     return _MARKDOWN.sub(r"\\\1", one_line(value))
 
 
-def markdown_code(value: object) -> str:
-    r"""Text as code inside a line or a table cell.
+def markdown_block(text: str, language: str = "") -> str:
+    r"""Lines of code as a block of their own.
 
-    >>> markdown_code("threads=2"), markdown_code("a`b|c")
-    ('`threads=2`', '`` a`b\\|c ``')
+    >>> print(markdown_block("a ```\nb", "sh"))
+    ````sh
+    a ```
+    b
+    ````
     """
-    text = one_line(value).replace("|", "\\|")
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    space = " " if longest else ""
-    return f"{fence}{space}{text}{space}{fence}"
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def html(text: str) -> str:
@@ -108,6 +109,6 @@ def _environment() -> jinja2.Environment:
         "quoted": quoted,
         "one_line": one_line,
         "markdown": markdown,
-        "markdown_code": markdown_code,
+        "markdown_block": markdown_block,
     }
     return environment

@@ -69,7 +69,8 @@ def trials_title(roles: Roles) -> str:
     """How many trials there were, and how many without a score."""
     explored, everything = len(roles.explored), len(roles.trials)
     counts = count_states(roles.trials)
-    parts = [f"{explored} explored", f"{everything - explored} in the proof"]
+    parts = [f"{explored} explored"]
+    parts += [f"{everything - explored} in the proof"] if everything > explored else []
     parts += [f"{count} {state}" for state, count in counts.items() if state != "measured"]
     return ", ".join(parts)
 

@@ -1,6 +1,7 @@
 """What every picture of trials shares: marks, tips, legend, axes in units for people."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inference_autotuner.manifests import svg
@@ -18,11 +19,26 @@ if TYPE_CHECKING:
 _MARKERS: Mapping[Role, Mapping[str, Any]] = {
     Role.WINNER: {"marker": "*", "color": svg.WINNER, "markersize": 11, "zorder": 5},
     Role.BASELINE: {"marker": "D", "color": svg.BASELINE, "markersize": 6, "zorder": 4},
-    Role.HOLDS: {"marker": "o", "color": svg.HOLDS, "zorder": 3},
-    Role.MISSES: {"marker": "o", "color": svg.MISSES, "markerfacecolor": "none", "zorder": 3},
-    Role.INFEASIBLE: {"marker": "x", "color": svg.MISSES, "clip_on": False},
+    Role.HOLDS: {"marker": "o", "color": svg.HOLDS, "markeredgecolor": svg.PAGE, "zorder": 3},
+    Role.MISSES: {
+        "marker": "o",
+        "color": svg.MISSES,
+        "markerfacecolor": "none",
+        "markeredgewidth": 1.1,
+        "zorder": 3,
+    },
+    Role.INFEASIBLE: {"marker": "x", "color": svg.MISSES, "markeredgewidth": 1.1, "clip_on": False},
     Role.FAILED: {"marker": "+", "color": svg.MUTED, "markersize": 8, "clip_on": False},
 }
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An `<svg>` element, the roles whose marks are in it, and what else a reader must know."""
+
+    svg: str
+    roles: tuple[Role, ...] = ()
+    note: str = ""
 
 
 class Pencil:
@@ -58,26 +74,17 @@ class Pencil:
             text = f"{trial.state} {trial.reason or ''}"
             self.mark(axes, x, 0.0, trial, text, transform=axes.get_xaxis_transform())
 
-    def legend(self) -> None:
-        """The meaning of every mark that was drawn, above the picture."""
-        from matplotlib.lines import Line2D
+    @property
+    def roles_drawn(self) -> tuple[Role, ...]:
+        """Which marks there are, in the order of a legend."""
+        return tuple(role for role in Role if role in self._drawn)
 
-        drawn = [role for role in Role if role in self._drawn]
-        marks = [Line2D([], [], linestyle="none", **_MARKERS[role]) for role in drawn]
-        self.figure.legend(
-            marks,
-            [str(role) for role in drawn],
-            loc="outside upper left",
-            ncols=3,
-            handletextpad=0.2,
-            columnspacing=1.2,
-        )
-
-    def finish(self, *, name: str, title: str, description: str) -> str:
+    def finish(self, *, name: str, title: str, description: str, note: str = "") -> Drawing:
         """The figure as an element."""
-        return svg.to_svg(
+        element = svg.to_svg(
             self.figure, name=name, title=title, description=description, tips=self.tips
         )
+        return Drawing(element, self.roles_drawn, note)
 
 
 def scaled(metric: Metric, value: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inference_autotuner.manifests import svg
-from inference_autotuner.manifests.pencil import Pencil, objective_axis, scaled
+from inference_autotuner.manifests.pencil import Drawing, Pencil, objective_axis, scaled
 from inference_autotuner.manifests.roles import Roles, mean
 from inference_autotuner.manifests.wording import heading, percent, spell_level
 from inference_autotuner.optimizer.goals import Objective
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_finalists(roles: Roles, finalists: Sequence[Params]) -> str | None:
+def draw_finalists(roles: Roles, finalists: Sequence[Params]) -> Drawing | None:
     """Every fresh run of the baseline and the finalists on one line each.
 
     Args:
@@ -27,18 +27,17 @@ def draw_finalists(roles: Roles, finalists: Sequence[Params]) -> str | None:
         finalists: Params in the order in which they are drawn.
     """
     rows = [(params, runs) for params in finalists if (runs := roles.runs(params))]
-    if not rows:
+    if len(rows) < 2:
         return None
     objective = roles.spec.objectives[0]
     with svg.drawing():
-        pencil = Pencil(roles, 74 + 40 * len(rows))
+        pencil = Pencil(roles, 54 + 46 * len(rows))
         axes = pencil.figure.add_subplot()
         for row, (params, runs) in enumerate(rows):
             _draw_runs(pencil, axes, row, params, runs)
-        axes.set(ylim=(len(rows) - 0.4, -0.75), yticks=[], xlabel=objective_axis(objective))
+        axes.set(ylim=(len(rows) - 0.6, -0.9), yticks=[], xlabel=objective_axis(objective))
         axes.spines["left"].set_visible(False)
         svg.keep_grid(axes, "x")
-        pencil.legend()
         means = [f"{roles.describe(p)} {_mean_text(objective, runs)}" for p, runs in rows]
         return pencil.finish(
             name="finalists",
@@ -55,11 +54,12 @@ def _draw_runs(
     values = [scaled(metric, run.values[0]) for run in runs]
     for run, value in zip(runs, values, strict=True):
         pencil.mark(axes, value, row, run, format_value(metric, run.values[0]))
-    axes.plot([mean(values)] * 2, [row - 0.22, row + 0.22], color=svg.INK, linewidth=1.6)
+    axes.plot([mean(values)] * 2, [row - 0.16, row + 0.16], color=svg.INK, linewidth=1.6)
     axes.annotate(
-        svg.label(pencil.roles.describe(params), 60),
-        (0, row - 0.33),
+        svg.lines_of(pencil.roles.describe(params), 62),
+        (0, row - 0.2),
         xycoords=("axes fraction", "data"),
+        va="bottom",
         fontsize=9,
     )
 
@@ -68,7 +68,7 @@ def _mean_text(objective: Objective, runs: Sequence[Trial]) -> str:
     return format_value(objective.metric, mean([run.values[0] for run in runs]))
 
 
-def draw_undo(flags: Sequence[FlagChange]) -> str | None:
+def draw_undo(flags: Sequence[FlagChange]) -> Drawing | None:
     """What undoing each flag costs, as bars with their intervals.
 
     Args:
@@ -78,7 +78,7 @@ def draw_undo(flags: Sequence[FlagChange]) -> str | None:
     if not shown:
         return None
     with svg.drawing():
-        figure = svg.new_figure(62 + 36 * len(shown))
+        figure = svg.new_figure(48 + 36 * len(shown))
         axes = figure.add_subplot()
         for row, (flag, cost) in enumerate(shown):
             _draw_cost(axes, row, flag, cost)
@@ -91,12 +91,13 @@ def draw_undo(flags: Sequence[FlagChange]) -> str | None:
         axes.spines["left"].set_visible(False)
         svg.keep_grid(axes, "x")
         costs = [f"{flag.flag} {percent(cost.point)}" for flag, cost in shown]
-        return svg.to_svg(
+        element = svg.to_svg(
             figure,
             name="undo",
             title="What undoing each flag costs",
             description=f"{'; '.join(costs)}.",
         )
+        return Drawing(element)
 
 
 def _draw_cost(axes: "Axes", row: int, flag: FlagChange, cost: Change) -> None:

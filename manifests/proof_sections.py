@@ -20,6 +20,20 @@ _NOTHING = Section("")
 
 def comparison_section(roles: Roles, verdict: Verdict) -> Section:
     """The winner, or else the best finalist, against the baseline."""
+    parts = comparison_parts(roles, verdict)
+    if verdict.finalists:
+        parts.append(_finalists_part(roles, verdict))
+    _, name = _compared(verdict)
+    is_compared = any(part.title == "Objectives" for part in parts)
+    return Section(
+        f"The {name} against the baseline" if is_compared else "What was measured",
+        parts=parts,
+        pictures=runs_picture(roles, _rows(roles, verdict)) + tradeoff_pictures(roles),
+    )
+
+
+def comparison_parts(roles: Roles, verdict: Verdict) -> list[Part]:
+    """Objectives and SLOs of the baseline and of what is compared with it, as far as measured."""
     shown, name = _compared(verdict)
     before = roles.runs(roles.baseline)
     after = roles.runs(shown) if shown is not None else []
@@ -33,11 +47,7 @@ def comparison_section(roles: Roles, verdict: Verdict) -> Section:
         parts.append(Part(table, "Objectives", note))
     if (before or after) and roles.spec.slos:
         parts.append(_slo_part(roles.spec, name, before, after, verdict))
-    if verdict.finalists:
-        parts.append(_finalists_part(roles, verdict))
-    pictures = runs_picture(roles, _rows(roles, verdict)) + tradeoff_pictures(roles)
-    title = f"The {name} against the baseline" if before and after else "What was measured"
-    return Section(title, parts=parts, pictures=pictures)
+    return parts
 
 
 def _compared(verdict: Verdict) -> tuple[Params | None, str]:
@@ -99,14 +109,14 @@ def _slo_part(
     sure = {margin.slo: margin.margin_low for margin in verdict.margins}
     columns = [Column("SLO"), Column("limit", is_number=True)]
     columns += [Column("baseline", is_number=True), Column("baseline holds")]
-    columns += [Column(name, is_number=True), Column(f"{name} holds")]
+    columns += [Column(name, is_number=True), Column(f"{name} holds")] if after else []
     columns += [Column("95 % sure to spare", is_number=True)] if sure else []
     rows = [
         (
             Cell(slo.title),
             Cell(_limit(slo), slo.limit),
             *_slo_cells(slo, before),
-            *_slo_cells(slo, after),
+            *(_slo_cells(slo, after) if after else ()),
             *([_sure_cell(sure.get(slo.title))] if sure else []),
         )
         for slo in spec.slos
@@ -174,11 +184,19 @@ def _finalist_row(roles: Roles, finalist: Finalist) -> tuple[Cell, ...]:
     )
 
 
-def flags_section(verdict: Verdict) -> Section:
+def flags_section(roles: Roles, verdict: Verdict) -> Section:
     """Which flags the winner keeps, which were dropped, and what tells so."""
     if not verdict.flags:
         return _NOTHING
-    flags = sorted(verdict.flags, key=lambda flag: not flag.is_kept)
+    return Section(
+        "Which flags matter",
+        parts=[flags_part(verdict)],
+        pictures=undo_picture(roles.spec, _kept_first(verdict)),
+    )
+
+
+def flags_part(verdict: Verdict) -> Part:
+    """The flags of the search's winner, kept ones first."""
     columns = (
         Column("flag"),
         Column("baseline"),
@@ -187,11 +205,14 @@ def flags_section(verdict: Verdict) -> Section:
         Column("undoing it costs", is_number=True),
         Column("95 % interval", is_number=True),
     )
-    table = Table(columns, tuple(_flag_row(flag) for flag in flags))
     note = "A flag that made no difference is dropped: the answer is the smallest change."
-    return Section(
-        "Which flags matter", parts=[Part(table, note=note)], pictures=undo_picture(flags)
-    )
+    if any(flag.cost is None for flag in verdict.flags):
+        note += " A dash: it was not measured alone."
+    return Part(Table(columns, tuple(map(_flag_row, _kept_first(verdict)))), note=note)
+
+
+def _kept_first(verdict: Verdict) -> list[FlagChange]:
+    return sorted(verdict.flags, key=lambda flag: not flag.is_kept)
 
 
 def _flag_row(flag: FlagChange) -> tuple[Cell, ...]:
@@ -201,7 +222,7 @@ def _flag_row(flag: FlagChange) -> tuple[Cell, ...]:
         Cell(spell_level(flag.value)),
         Cell("kept") if flag.is_kept else Cell("dropped", tone="quiet"),
         Cell(cost(flag.cost)),
-        Cell(bounds(flag.cost)),
+        Cell(bounds(flag.cost).replace("+", "")),
     )
 
 
@@ -232,7 +253,7 @@ def nearest_section(roles: Roles, verdict: Verdict) -> Section:
     ]
     text = (
         f"Trial {trials[0].number}, {roles.describe(trials[0].params)}, misses its worst SLO by "
-        "less than any other. A limit at or above what it reached would have been met."
+        "less than any other. Limits at what it reached would have been met."
     )
     return Section("What comes nearest", texts=[text], parts=[Part(Table(columns, tuple(rows)))])
 

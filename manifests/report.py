@@ -76,7 +76,7 @@ def _sections(
     yield use_section(task, roles, verdict)
     yield nearest_section(roles, verdict)
     yield comparison_section(roles, verdict)
-    yield flags_section(verdict)
+    yield flags_section(roles, verdict)
     yield points_section(roles, verdict)
     yield search_section(roles, verdict)
     yield trials_section(roles)

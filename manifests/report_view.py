@@ -8,11 +8,19 @@ from inference_autotuner.manifests.tables import Table
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what one should see in it."""
+    """A figure with what one should see in it.
+
+    Attributes:
+        title: A few words.
+        caption: What it shows and how to read it.
+        svg: The element.
+        legend: For each kind of mark its shape, its style and its meaning.
+    """
 
     title: str
     caption: str
     svg: str
+    legend: Sequence[tuple[str, str, str]] = ()
 
 
 @dataclass(frozen=True)

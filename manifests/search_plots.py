@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inference_autotuner.manifests import svg
-from inference_autotuner.manifests.pencil import Pencil, objective_axis, scaled, whole_ticks
+from inference_autotuner.manifests.pencil import (
+    Drawing,
+    Pencil,
+    objective_axis,
+    scaled,
+    whole_ticks,
+)
 from inference_autotuner.manifests.roles import Roles, has_numbers
 from inference_autotuner.manifests.wording import spell_level
 from inference_autotuner.optimizer.goals import Objective
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 FLAGS_SHOWN = 6
 
 
-def draw_progress(roles: Roles) -> str | None:
+def draw_progress(roles: Roles) -> Drawing | None:
     """The deciding objective by trial number, with the best so far."""
     trials = [t for t in roles.explored if t.state is not TrialState.RUNNING]
     measured = [t for t in trials if has_numbers(t)]
@@ -46,7 +52,6 @@ def draw_progress(roles: Roles) -> str | None:
         axes.set(xlabel="trial", ylabel=objective_axis(objective))
         whole_ticks(axes)
         svg.keep_grid(axes, "y")
-        pencil.legend()
         return pencil.finish(
             name="progress",
             title="Progress of the search",
@@ -77,7 +82,7 @@ def _progress_description(
     )
 
 
-def draw_flags(roles: Roles) -> str | None:
+def draw_flags(roles: Roles) -> Drawing | None:
     """The deciding objective by the value of each flag, a small picture for each."""
     trials = [t for t in roles.explored if t.state is not TrialState.RUNNING]
     measured = [t for t in trials if has_numbers(t)]
@@ -96,7 +101,6 @@ def draw_flags(roles: Roles) -> str | None:
         pencil.figure.supylabel(
             objective_axis(roles.spec.objectives[0]), color=svg.MUTED, fontsize=10
         )
-        pencil.legend()
         return pencil.finish(
             name="flags",
             title="The objective by the value of each flag",

@@ -5,6 +5,7 @@ Matplotlib is imported only when something is drawn.
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_PT = 380.0
+WIDTH_PT = 350.0
 """One unit is one pixel on a phone: text of 10 units is still read there."""
 
 # Colors that nobody would choose, each standing for a variable of the page's style sheet.
@@ -55,6 +56,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.7,
     "lines.markersize": 6,
+    "lines.markeredgewidth": 0.8,
     "text.color": INK,
     "xtick.color": GRID,
     "ytick.color": GRID,
@@ -97,6 +99,17 @@ def label(text: str, longest: int = 40) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
+def lines_of(text: str, width: int, most: int = 2) -> str:
+    r"""Text over a few lines of a figure, the last one cut where it is too long.
+
+    >>> lines_of("threads=2 parallel=4 batch-size=256 ubatch-size=64", 22)
+    'threads=2 parallel=4\nbatch-size=256 ubatch…'
+    """
+    lines = textwrap.wrap(_CONTROL.sub(" ", text), width, break_on_hyphens=False)
+    rest = " ".join(lines[most - 1 :])
+    return "\n".join([*lines[: most - 1], label(rest, width)])
+
+
 def tip_id(number: int) -> str:
     """The gid of an artist that shows the tip of that number under the pointer."""
     return f"{_TIP}{number}"
@@ -105,7 +118,7 @@ def tip_id(number: int) -> str:
 def keep_grid(axes: "Axes", axis: Literal["both", "x", "y"]) -> None:
     """Faint lines across one axis, and no ticks."""
     axes.grid(True, axis=axis)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=6)  # room for the marks on the axis
 
 
 def to_svg(
@@ -125,7 +138,7 @@ def to_svg(
     figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
     root = ElementTree.fromstring(buffer.getvalue())
     _drop_style(root)
-    for element in root.iter():
+    for element in list(root.iter()):
         _restyle(element, name)
         _add_tip(element, tips)
     _name(root, name, title, description)

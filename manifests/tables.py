@@ -64,7 +64,7 @@ def trials_table(roles: Roles) -> Table:
         Column("for"),
         Column("params vs baseline", is_wide=True, is_params=True),
         *(Column(heading(o.metric, o.statistic), is_number=True) for o in spec.objectives),
-        Column(latency_heading(spec), is_number=True),
+        Column(f"worst {latency_heading(spec)}", is_number=True),
         Column("SLO"),
         Column("state"),
         Column("reason", is_wide=True),

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inference_autotuner.manifests import svg
-from inference_autotuner.manifests.pencil import Pencil, axis_title, plain_log_scale, scaled
+from inference_autotuner.manifests.pencil import (
+    Drawing,
+    Pencil,
+    axis_title,
+    plain_log_scale,
+    scaled,
+)
 from inference_autotuner.manifests.roles import Roles, overall, worst
 from inference_autotuner.manifests.wording import heading
 from inference_autotuner.optimizer.goals import Slo
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOG_FROM = 15.0  # a latency axis that spans more than this factor is drawn in powers of ten
+_FRONT = "Nothing measured is better both ways than the dashed line."
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Axis:
         return (slo.metric, slo.statistic) == (self.metric, self.statistic)
 
 
-def draw_tradeoff(roles: Roles, across: Axis, up: Axis, *, name: str) -> str | None:
+def draw_tradeoff(roles: Roles, across: Axis, up: Axis, *, name: str) -> Drawing | None:
     """Each measured trial as a point."""
     trials = roles.measured
     if not trials:
@@ -80,13 +87,13 @@ def draw_tradeoff(roles: Roles, across: Axis, up: Axis, *, name: str) -> str | N
             _draw_limit(axes, slo, across, up)
         axes.set(xlabel=across.title, ylabel=up.title)
         svg.keep_grid(axes, "both")
-        pencil.legend()
         return pencil.finish(
             name=name,
             title=f"{heading(up.metric, up.statistic)} against "
             f"{heading(across.metric, across.statistic)}",
             description=f"{len(trials)} measured trials, {len(front)} of them on the Pareto "
             "front. Their values are in the table of trials.",
+            note=_FRONT if len(front) > 1 else "",
         )
 
 
@@ -107,7 +114,13 @@ def _scale(axes: "Axes", up: Axis, heights: Sequence[float]) -> None:
 def _draw_limit(axes: "Axes", slo: Slo, across: Axis, up: Axis) -> None:
     limit = scaled(slo.metric, slo.limit)
     line: dict[str, Any] = {"color": svg.MISSES, "linewidth": 1.2}
-    text: dict[str, Any] = {"color": svg.MISSES, "fontsize": 9, "va": "bottom"}
+    text: dict[str, Any] = {
+        "color": svg.MISSES,
+        "fontsize": 9,
+        "va": "bottom",
+        "xytext": (0, 2),
+        "textcoords": "offset points",
+    }
     words = f"SLO {format_value(slo.metric, slo.limit)}"
     if up.tells(slo):
         axes.axhline(limit, **line)

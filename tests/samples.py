@@ -3,6 +3,8 @@
 import math
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from inference_autotuner.optimizer.errors import Reason
@@ -83,23 +85,27 @@ def small_server(params: Params, noise: random.Random) -> Measurement | Infeasib
     gain = 1.9 if params.get("threads") == 1 else 1.0
     gain *= {1: 0.93, 8: 1.12}.get(int(params.get("parallel", 4)), 1.0)
     gain *= 0.82 if params.get("cache-type-v") == "q8_0" else 1.0
-    return steady_server(gain)(params, noise)
+    wait = {32: 1.5, 128: 1.0, 512: 1.15}.get(int(params.get("ubatch-size", 512)), 1.0)
+    wait *= {1: 2.2, 8: 0.8}.get(int(params.get("parallel", 4)), 1.0)
+    return steady_server(gain, wait=wait)(params, noise)
 
 
-def steady_server(gain: float = 1.0, scatter: float = 0.02) -> Server:
+def steady_server(gain: float = 1.0, scatter: float = 0.02, wait: float = 1.0) -> Server:
     """A server on which no flag does anything."""
 
     def serve(params: Params, noise: random.Random) -> Measurement | Infeasible:
         luck = gain * math.exp(noise.gauss(0, scatter))
-        return Measurement((point(1, 21 * luck), point(4, 23 * luck)))
+        return Measurement((point(1, 21 * luck, wait=wait), point(4, 23 * luck, wait=wait)))
 
     return serve
 
 
-def point(concurrency: int, tokens_per_s: float, scenario: str = "D(100,50)") -> Point:
+def point(
+    concurrency: int, tokens_per_s: float, scenario: str = "D(100,50)", wait: float = 1.0
+) -> Point:
     """A point of a closed loop whose latencies follow from its throughput."""
     tpot = concurrency / tokens_per_s * 0.8
-    ttft = tpot * 10 * concurrency**0.5
+    ttft = tpot * 10 * concurrency**0.5 * wait
     spread = {"mean": 1.0, "p50": 0.97, "p90": 1.15, "p95": 1.25, "p99": 1.5}
     e2e = ttft + 49 * tpot
     requests = tokens_per_s / 50
@@ -196,3 +202,61 @@ def _now(trials: list[Trial]) -> float:
 def verdict_of(task: TuningTask, trials: list[Trial]) -> Verdict:
     """The answer that the trials allow."""
     return decide(build_space(task.spec), trials)
+
+
+@dataclass(frozen=True)
+class SampleStudy:
+    """A study that has ended, and its answer."""
+
+    task: TuningTask
+    trials: list[Trial]
+    verdict: Verdict
+
+
+@cache
+def sample_study(name: str) -> SampleStudy:
+    """A study for each kind of verdict, and some that are awkward to write down.
+
+    Args:
+        name: `Better`, `Inconclusive`, `KeepCurrent`, `NothingFeasible`, `crashes`, `empty`,
+            `one`, `objectives` (three, the first to minimize, without SLOs, many trials).
+    """
+    task, server = _SAMPLES[name]()
+    trials = [] if name == "empty" else run_study(task, server)
+    trials = trials[:1] if name == "one" else trials
+    return SampleStudy(task, trials, verdict_of(task, trials))
+
+
+def _slower_than_the_baseline(params: Params, noise: random.Random) -> Measurement | Infeasible:
+    return steady_server(0.95 if params else 1.0)(params, noise)
+
+
+def _crashing(params: Params, noise: random.Random) -> Measurement | Infeasible:
+    log = "main: loading model\n" * 40 + "GGML_ASSERT(n_threads > 0) failed"
+    return Infeasible(Reason.CRASHED, "an assertion of llama.cpp failed", log)
+
+
+_TOO_STRICT = [
+    {"metric": "ttft", "statistic": "p99", "limit": "500ms"},
+    {"metric": "tpot", "limit": "20ms"},
+    {"metric": "goodput", "limit": 5},
+]
+_THREE_OBJECTIVES = [
+    {"metric": "ttft", "statistic": "p99"},
+    {"metric": "output_throughput"},
+    {"metric": "tpot", "statistic": "p99"},
+]
+_SAMPLES: Mapping[str, Callable[[], tuple[TuningTask, Server]]] = {
+    "Better": lambda: (sample_task(), small_server),
+    "Inconclusive": lambda: (sample_task(), steady_server(scatter=0.05)),
+    "KeepCurrent": lambda: (sample_task(), _slower_than_the_baseline),
+    "NothingFeasible": lambda: (sample_task(slos=_TOO_STRICT), small_server),
+    "crashes": lambda: (sample_task(), _crashing),
+    "empty": lambda: (sample_task(), small_server),
+    "one": lambda: (sample_task(), small_server),
+    "objectives": lambda: (
+        sample_task(budget={"trials": 300}, slos=[], objectives=_THREE_OBJECTIVES),
+        small_server,
+    ),
+}
+SAMPLES = tuple(_SAMPLES)
