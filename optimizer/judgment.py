@@ -25,7 +25,7 @@ from inference_autotuner.optimizer.sentences import (
 from inference_autotuner.optimizer.spec import Slo
 from inference_autotuner.optimizer.standing import BaselineState, Miss, Standings, leader
 from inference_autotuner.optimizer.statistics import Difference, differences
-from inference_autotuner.optimizer.trial import Params, Trial, TrialState
+from inference_autotuner.optimizer.trial import Params, Trial, TrialState, Value
 from inference_autotuner.optimizer.undo import Reduction, Undo
 from inference_autotuner.optimizer.verdict import (
     Change,
@@ -66,7 +66,7 @@ def _better(
     verdict = Verdict(
         kind=VerdictKind.BETTER,
         summary="",
-        params=dict(winner.params),
+        params=_plain(evidence, winner.params),
         gain=_change(evidence, standing.difference),
         flags=_flag_changes(evidence, best.params, reduction),
         margins=_margins(evidence, standing.misses),
@@ -76,6 +76,13 @@ def _better(
         reasons=_reasons(evidence),
     )
     return summarize_better(evidence, verdict, standings.baseline_state)
+
+
+def _plain(evidence: Evidence, params: Params) -> dict[str, Value]:
+    """Params without flags that only spell out what the baseline does anyway."""
+    baseline = evidence.ground.baseline
+    heard = differing_flags(evidence.ground, params)
+    return {name: value for name, value in params.items() if name in heard or name in baseline}
 
 
 def _unproved(evidence: Evidence, chosen: Sequence[Params]) -> Verdict:
