@@ -6,8 +6,8 @@ from typing import Any
 
 from inference_autotuner.manifests.roles import Roles, build_roles, mean
 from inference_autotuner.manifests.withhold import without_secrets
-from inference_autotuner.manifests.wording import bounds, heading, percent, spell_level
-from inference_autotuner.optimizer.listing import format_value
+from inference_autotuner.manifests.wording import bounds, heading, spell_level
+from inference_autotuner.optimizer.listing import format_value, percent
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.trial import Trial
 from inference_autotuner.optimizer.verdict import Verdict

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from inference_autotuner.manifests import svg
 from inference_autotuner.manifests.pencil import Drawing, Pencil, objective_axis, scaled
 from inference_autotuner.manifests.roles import Roles, mean
-from inference_autotuner.manifests.wording import heading, percent, spell_level
+from inference_autotuner.manifests.wording import heading, spell_level
 from inference_autotuner.optimizer.goals import Objective
-from inference_autotuner.optimizer.listing import format_value
+from inference_autotuner.optimizer.listing import format_value, percent
 from inference_autotuner.optimizer.trial import Params, Trial
 from inference_autotuner.optimizer.verdict import Change, FlagChange
 

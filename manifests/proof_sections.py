@@ -6,9 +6,9 @@ from inference_autotuner.manifests.pictures import runs_picture, tradeoff_pictur
 from inference_autotuner.manifests.report_view import Part, Section
 from inference_autotuner.manifests.roles import Roles, mean
 from inference_autotuner.manifests.tables import Cell, Column, Table, change_cell, points_table
-from inference_autotuner.manifests.wording import bounds, cost, heading, percent, spell_level
+from inference_autotuner.manifests.wording import bounds, cost, heading, spell_level
 from inference_autotuner.optimizer.goals import Slo
-from inference_autotuner.optimizer.listing import format_value
+from inference_autotuner.optimizer.listing import format_value, percent
 from inference_autotuner.optimizer.metrics import Direction
 from inference_autotuner.optimizer.objective import binding_point
 from inference_autotuner.optimizer.spec import Spec

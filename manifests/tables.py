@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_autotuner.manifests.roles import Role, Roles, has_numbers, mean
-from inference_autotuner.manifests.wording import heading, hours, percent
+from inference_autotuner.manifests.wording import heading, hours
 from inference_autotuner.optimizer.listing import (
     format_value,
     latency_heading,
     latency_shown,
+    percent,
     trial_row,
 )
 from inference_autotuner.optimizer.metrics import Direction, Metric, Point, Statistic

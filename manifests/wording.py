@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from inference_autotuner.optimizer.listing import SHORT_NAMES
+from inference_autotuner.optimizer.listing import SHORT_NAMES, interval, percent
 from inference_autotuner.optimizer.metrics import Direction, Metric, Statistic
 from inference_autotuner.optimizer.verdict import Change
 
@@ -16,29 +16,6 @@ def heading(metric: Metric, statistic: Statistic | None = None) -> str:
     if metric.is_latency:
         return f"{SHORT_NAMES[metric]} {statistic or Statistic.MEAN}"
     return SHORT_NAMES[metric]
-
-
-def percent(ratio: float) -> str:
-    """A change as percent, with its sign.
-
-    >>> percent(0.914), percent(-0.032), percent(0.0), percent(0.0004)
-    ('+91 %', '−3.2 %', '0 %', '+0.04 %')
-    """
-    hundredth = ratio * 100
-    size = abs(hundredth)
-    text = f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}" if size >= 0.095 else f"{size:.2f}"
-    if not float(text.replace(",", "")):
-        return "0 %"
-    return f"{'+' if hundredth > 0 else '−'}{text} %"
-
-
-def interval(low: float, high: float) -> str:
-    """A range of changes.
-
-    >>> interval(0.84, 0.97), interval(-0.012, 0.1)
-    ('+84 … +97 %', '−1.2 … +10 %')
-    """
-    return f"{percent(low).removesuffix(' %')} … {percent(high)}"
 
 
 def better_word(direction: Direction) -> str:

@@ -101,6 +101,29 @@ def format_value(metric: Metric, value: float) -> str:
     return f"{value:.1f}" if 10 <= value < 10_000 else f"{value:.3g}"
 
 
+def percent(ratio: float) -> str:
+    """A change as percent, with its sign.
+
+    >>> percent(0.914), percent(-0.032), percent(0.0), percent(0.0004)
+    ('+91 %', '−3.2 %', '0 %', '+0.04 %')
+    """
+    hundredth = ratio * 100
+    size = abs(hundredth)
+    text = f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}" if size >= 0.095 else f"{size:.2f}"
+    if not float(text.replace(",", "")):
+        return "0 %"
+    return f"{'+' if hundredth > 0 else '−'}{text} %"
+
+
+def interval(low: float, high: float) -> str:
+    """A range of changes.
+
+    >>> interval(0.84, 0.97), interval(-0.012, 0.1)
+    ('+84 … +97 %', '−1.2 … +10 %')
+    """
+    return f"{percent(low).removesuffix(' %')} … {percent(high)}"
+
+
 def best_trial(spec: Spec, trials: Sequence[Trial]) -> Trial | None:
     """The best explored trial that holds every SLO; a single look, not yet proof."""
     explored = [

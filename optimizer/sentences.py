@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 from inference_autotuner.optimizer.evidence import Evidence
-from inference_autotuner.optimizer.listing import format_value, objective_heading
+from inference_autotuner.optimizer.listing import (
+    format_value,
+    interval,
+    objective_heading,
+    percent,
+)
 from inference_autotuner.optimizer.spec import Slo
 from inference_autotuner.optimizer.standing import BaselineState
 from inference_autotuner.optimizer.trial import Params, describe_params, spell
@@ -49,27 +54,9 @@ def _by(evidence: Evidence, change: Change) -> str:
 
 
 def _interval(change: Change | None) -> str:
-    shown = show_interval(change)
-    return f"95 % interval {shown}, " if shown else ""
-
-
-def show_interval(change: Change | None) -> str:
-    """`+84 … +97 %`; nothing where there are too few runs to say."""
     if change is None or change.low is None or change.high is None:
         return ""
-    return f"{percent(change.low, unit='')} … {percent(change.high)}"
-
-
-def percent(share: float, unit: str = " %") -> str:
-    """A share as people write it.
-
-    >>> percent(0.913), percent(-0.041)
-    ('+91 %', '−4.1 %')
-    """
-    value = share * 100
-    digits = 0 if abs(value) >= 10 else 1
-    sign = "−" if value < 0 else "+"
-    return f"{sign}{abs(value):.{digits}f}{unit}"
+    return f"95 % interval {interval(change.low, change.high)}, "
 
 
 def _named(evidence: Evidence, params: Params) -> str:
