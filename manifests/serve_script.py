@@ -74,8 +74,8 @@ def render_serve_script(
 
 def starting_programs(task: TuningTask, engine: Engine) -> tuple[tuple[str, ...], ...]:
     """What may start the engine, the first that is installed: as in the study."""
-    if task.spec.engine.binary:
-        return ((task.spec.engine.binary,),)
+    if binary := task.spec.engine.binary:
+        return ((binary, *engine.fixed_words(binary)),)
     if engine.fallback_module is None:
         return engine.programs
     return (*engine.programs, ("python3", "-m", engine.fallback_module))

@@ -2,7 +2,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference_autotuner.manifests.command import winning_launch
@@ -59,6 +59,7 @@ def test_args_are_the_engines_own_command_line(name):
 
 
 @settings(max_examples=60)
+@example("$(HOME) $$x", "$$(HOME)")
 @given(NASTY, NASTY)
 def test_any_text_reaches_the_engine_as_it_is(arg, value):
     task = sample_task(

@@ -40,8 +40,8 @@ def test_every_measured_trial_is_a_point_with_its_params():
     roles = roles_of("Better")
     shown = tips(throughput_and_ttft(roles))
     assert len(shown) == len(roles.measured)
-    assert shown[0].startswith("#0 (baseline): output tok/s ")
-    assert " ms" in shown[0]
+    (baseline,) = [tip for tip in shown if tip.startswith("#0 ")]
+    assert re.fullmatch(r"#0 \(baseline\): output tok/s [\d.]+, ttft p99 \d+ ms", baseline)
 
 
 def test_the_limit_is_drawn_where_an_axis_has_one():
@@ -69,6 +69,14 @@ def test_the_same_configuration_spelled_otherwise_is_the_winner_too():
     roles = roles_of("Better")
     other = replace(roles.trials[-1], params={"threads": 1})
     assert Roles(roles.space, [other], roles.winner).role(other) is Role.WINNER
+
+
+def test_a_measurement_whose_value_is_no_number_is_not_drawn():
+    study = sample_study("Better")
+    trials = [replace(study.trials[0], values=(float("nan"),)), *study.trials[1:]]
+    roles = build_roles(study.task, trials, study.verdict)
+    assert trials[0] not in roles.measured
+    assert roles.role(trials[0]) is Role.FAILED
 
 
 def test_undo_bars_are_drawn_for_flags_that_were_undone():
@@ -149,6 +157,7 @@ def test_texts_of_any_kind_can_be_drawn():
         shown = svg.to_svg(figure, name="n", title="a<b", description="c&d")
     assert "$x^2$ &lt;b&gt; &amp; " in shown
     ElementTree.fromstring(shown)
+    assert not re.search(r">\s+<", shown)
 
 
 def test_ids_of_a_figure_begin_with_its_name():

@@ -136,6 +136,14 @@ def test_markup_in_a_task_is_only_text_in_the_readme():
     assert "\\<b\\>x\\</b\\> \\[a\\](b) \\| \\`c\\`" in text
 
 
+def test_a_flags_value_stays_in_its_cell_of_the_readme():
+    study = sample_study("Better")
+    flag = replace(study.verdict.flags[0], value="a|b")
+    verdict = replace(study.verdict, flags=(flag,))
+    text = result_files(study.task, study.trials, verdict, {})["README.md"]
+    assert "| batch-size | default | a\\|b |" in text
+
+
 def test_no_file_holds_a_secret():
     task = sample_task(
         engine={
