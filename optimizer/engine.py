@@ -136,6 +136,11 @@ class Engine:
         """The container image of a version, such as `v0.32.0` or `0.32.0`."""
         return self.image_pattern.format(version=version.lstrip("vb"))
 
+    def fixed_words(self, binary: str) -> tuple[str, ...]:
+        """What follows a program of one's own choice: `serve` after a `vllm` at any path."""
+        name = binary.rstrip("/").rpartition("/")[2]
+        return next((program[1:] for program in self.programs if program[0] == name), ())
+
     def defaults(self) -> dict[str, Any]:
         """Flags whose default is a constant, with it."""
         return dict(self._defaults)

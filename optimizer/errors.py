@@ -101,7 +101,6 @@ class Reason(StrEnum):
     CRASHED = "Crashed"
     CRASHED_UNDER_LOAD = "CrashedUnderLoad"
     NEVER_READY = "NeverReady"
-    TOO_SLOW = "TooSlow"
     MODEL_NOT_FOUND = "ModelNotFound"
     ENGINE_NOT_FOUND = "EngineNotFound"
     PORT_IN_USE = "PortInUse"

@@ -82,6 +82,11 @@ class Finished:
         """Whether somebody asked for the end, before the study came to its own."""
         return self.reason is StopReason.STOPPED
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the study is over; else the same command goes on with it."""
+        return self.reason not in (StopReason.STOPPED, StopReason.SAME_FAILURE)
+
 
 Move = Explore | Run | Wait | Finished
 

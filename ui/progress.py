@@ -102,8 +102,9 @@ class Progress:
                     self._print(f"{trial.name} {source}: {text}", style="dim")
             case Notice(text=text):
                 self._print(text, style="yellow")
-            case StudyEnded():
+            case StudyEnded(finished=finished):
                 self._activities.clear()
+                self._print(f"{finished.reason}: {finished.sentence}.", style="dim")
 
     def _enter_step(self, trial: Trial, step: str) -> None:
         activity = self._activities.setdefault(trial.number, _Activity(trial))
@@ -159,8 +160,8 @@ def header_lines(study: Study) -> list[str]:
     where = f"{study.space.engine.title} · {spec.deployment.mode}"
     headings = f"{objective_heading(spec):>14}  {latency_heading(spec):>12}"
     return [
-        f"Study {study.name} · {where} · up to {spec.budget.trials} of "
-        f"{study.space.size} params combinations",
+        f"Study {study.name} · {where} · {study.space.size} params combinations, up to "
+        f"{spec.budget.trials} trials and the proof",
         f" #   {'params vs baseline':<{_PARAMS_WIDTH}}  {headings}  {'slo':<6} state",
     ]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from inference_autotuner.optimizer.plan import Finished
 from inference_autotuner.optimizer.study import Study, open_study
 from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.ui.progress import Progress
@@ -26,25 +27,25 @@ if TYPE_CHECKING:
 
 def run_here(
     task_file: str, storage: "BaseStorage", *, is_verbose: bool, is_quiet: bool
-) -> tuple[Study, Verdict, bool]:
+) -> tuple[Study, Verdict, Finished | None]:
     """Runs a task's study to its end, or until the user stops it.
 
     Returns:
-        The study, its verdict, and whether it was stopped before its end.
+        The study, its verdict, and how the run ended; None when it had ended before.
     """
     task = read_with_warnings(task_file)
     deployer = deployer_for(task.spec)
     study = open_study(storage, task, base=base_of(task_file), now_s=time.time())
     if study.attribute("phase") == "finished" and (verdict := stored_verdict(study)):
         click.echo(f"Study {study.name} is finished; this is its answer.", err=is_quiet)
-        return study, verdict, False
+        return study, verdict, None
     console = Console(highlight=False)
     listening = (
         nullcontext(_silent) if is_quiet else Progress(study, console, is_verbose=is_verbose)
     )
     with stop_on_signals(console) as stop, listening as listener:
         finished = run_study(study, deployer, listener, stop)
-    return study, conclude(study), finished.is_stopped
+    return study, conclude(study), finished
 
 
 def _silent(_: Event) -> None:

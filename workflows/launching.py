@@ -77,7 +77,8 @@ def find_program(
     """
     folders = os.pathsep.join((path, str(Path(sys.executable).parent)))
     if binary is not None:
-        return _chosen_program(binary, folders, base)
+        chosen = _chosen_program(binary, folders, base)
+        return chosen if isinstance(chosen, Failure) else (*chosen, *engine.fixed_words(binary))
     for program in engine.programs:
         if found := shutil.which(program[0], path=folders):
             return (found, *program[1:])

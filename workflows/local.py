@@ -5,7 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from inference_autotuner.optimizer.errors import Reason
+from inference_autotuner.optimizer.benchmarks.genai_bench import workload_mistakes
+from inference_autotuner.optimizer.errors import Reason, TaskError
 from inference_autotuner.optimizer.metrics import Measurement
 from inference_autotuner.optimizer.plan import Finished, Wait
 from inference_autotuner.optimizer.study import Study
@@ -73,7 +74,8 @@ def run_study(
         for leftover in deployer.sweep(study.name):
             listener(Notice(f"removed a leftover of an earlier run: {leftover}"))
         finished = _Run(study, deployer, listener, stop, measure).run()
-        study.set_attribute("phase", "stopped" if finished.is_stopped else "finished")
+        study.set_attribute("end", {"reason": finished.reason, "sentence": finished.sentence})
+        study.set_attribute("phase", "finished" if finished.is_final else "stopped")
         listener(StudyEnded(finished))
         return finished
 
@@ -83,8 +85,10 @@ def check_tools(study: Study) -> None:
 
     Raises:
         StudyError: genai-bench is not installed.
-        TaskError: No tokenizer can be made for the model.
+        TaskError: It cannot run this workload, or no tokenizer can be made for the model.
     """
+    if mistakes := workload_mistakes(study.task.spec.workload):
+        raise TaskError(mistakes)
     find_program()
     tokenizer_of(study.task.spec, base=study.attribute("base"))
 

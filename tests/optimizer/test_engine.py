@@ -46,3 +46,9 @@ def test_a_long_value_is_not_kept_with_a_trial() -> None:
     vllm = get_engine("vllm")
     log = "non-default args: {" + "x" * 5000
     assert len(vllm.read_log(log)["non-default-args"]) == 1001
+
+
+def test_a_program_of_ones_own_choice_keeps_the_words_that_its_engine_needs() -> None:
+    assert get_engine("vllm").fixed_words("/opt/vllm/bin/vllm") == ("serve",)
+    assert get_engine("llamacpp").fixed_words("build/bin/llama-server") == ()
+    assert get_engine("vllm").fixed_words("/opt/my-wrapper") == ()

@@ -187,3 +187,15 @@ def test_two_runs_of_one_study_do_not_meet() -> None:
             run(study)
     assert runner_of(study.name) is None
     run(study)
+
+
+def test_a_study_that_failed_again_and_again_may_go_on_when_that_is_mended() -> None:
+    def broken(_: str) -> Measurement:
+        raise BenchmarkError(Reason.BENCHMARK_FAILED, "no network")
+
+    study = study_of()
+    assert run(study, measure=broken).reason is StopReason.SAME_FAILURE
+    assert study.attribute("phase") == "stopped"
+    assert "no network" in study.attribute("end")["sentence"]
+    assert run(study).reason is StopReason.TRIALS
+    assert study.attribute("phase") == "finished"

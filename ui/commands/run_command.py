@@ -19,7 +19,7 @@ def command(task_file: str, storage: str | None, output: str, verbose: bool) -> 
     from inference_autotuner.ui.answer import print_answer
     from inference_autotuner.ui.running import run_here
 
-    study, verdict, is_stopped = run_here(
+    study, verdict, finished = run_here(
         task_file, opened_storage(storage), is_verbose=verbose, is_quiet=output != "table"
     )
     print_value(
@@ -27,5 +27,5 @@ def command(task_file: str, storage: str | None, output: str, verbose: bool) -> 
         output,
         lambda _: print_answer(study.name, verdict),
     )
-    if is_stopped:
-        raise click.exceptions.Exit(130)
+    if finished is not None and not finished.is_final:
+        raise click.exceptions.Exit(130 if finished.is_stopped else 70)
