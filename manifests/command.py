@@ -58,9 +58,10 @@ def served_model(engine: Engine, spec: Spec, trial: Trial) -> str:
     """The model as a trial's engine got it: a relative path has been resolved by then."""
     launch = winning_launch(spec, trial.params, model=spec.model.name, host="h", port=1)
     words = open_words(engine, spec, launch)
-    if MODEL in words and len(words) == len(trial.engine_args):
-        return trial.engine_args[words.index(MODEL)]
-    return spec.model.name
+    place = words.index(MODEL)
+    # The model stands before the args, which may be spelled otherwise than in the trial.
+    is_alike = trial.engine_args[:place] == words[:place] and len(trial.engine_args) > place
+    return trial.engine_args[place] if is_alike else spec.model.name
 
 
 @dataclass(frozen=True)

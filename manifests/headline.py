@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from inference_autotuner.manifests.command import closed_words, served_model, winning_launch
 from inference_autotuner.manifests.report_view import Section
-from inference_autotuner.manifests.roles import Roles
+from inference_autotuner.manifests.roles import Roles, served_trial
 from inference_autotuner.manifests.serve_script import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -51,8 +51,15 @@ def headline(task: TuningTask, roles: Roles) -> list[tuple[str, str]]:
 
 def engine_title(task: TuningTask, roles: Roles) -> str:
     """The engine with its version, and how it ran."""
-    version = task.spec.engine.version or roles.space.engine.version
+    version = engine_version(task, roles)
     return f"{roles.space.engine.title} {version}, mode {task.spec.deployment.mode}"
+
+
+def engine_version(task: TuningTask, roles: Roles) -> str:
+    """What the engine itself said, else what the task says, else what the catalog was read from."""
+    told = [trial.resolved.get("version") or trial.resolved.get("build") for trial in roles.trials]
+    said = [str(version) for version in told if version]
+    return said[-1] if said else task.spec.engine.version or roles.space.engine.version
 
 
 def workload_title(task: TuningTask) -> str:
@@ -90,7 +97,8 @@ def ended_title(trials: Sequence[Trial]) -> str:
 
 def use_section(task: TuningTask, roles: Roles, verdict: Verdict) -> Section:
     """The command that serves with the answer; nothing where there is none."""
-    if verdict.params is None or not roles.runs(verdict.params):
+    served = served_trial(roles, verdict)
+    if served is None:
         return Section("")
     text = (
         "The winner's command line, as it was measured."
@@ -100,7 +108,7 @@ def use_section(task: TuningTask, roles: Roles, verdict: Verdict) -> Section:
     return Section(
         "Use it" if verdict.has_winner else "Keep the baseline",
         texts=[text],
-        code=serving_command(task, roles, roles.runs(verdict.params)[-1]),
+        code=serving_command(task, roles, served),
         notes=[
             "Beside this report, serve.sh starts the same on a machine, and "
             "kubectl apply -f manifest.yaml on a cluster."

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 _MARKERS: Mapping[Role, Mapping[str, Any]] = {
     Role.WINNER: {"marker": "*", "color": svg.WINNER, "markersize": 11, "zorder": 5},
     Role.BASELINE: {"marker": "D", "color": svg.BASELINE, "markersize": 6, "zorder": 4},
-    Role.HOLDS: {"marker": "o", "color": svg.HOLDS, "markeredgecolor": svg.PAGE, "zorder": 3},
+    Role.HOLDS: {
+        "marker": "o",
+        "color": svg.HOLDS,
+        "markeredgecolor": svg.PAGE,
+        "markersize": 7,
+        "zorder": 3,
+    },
     Role.MISSES: {
         "marker": "o",
         "color": svg.MISSES,

@@ -8,7 +8,7 @@ from inference_autotuner.manifests.headline import ended_title
 from inference_autotuner.manifests.kubernetes import render_deployment
 from inference_autotuner.manifests.readme import render_readme
 from inference_autotuner.manifests.report import render_report
-from inference_autotuner.manifests.roles import Roles, build_roles
+from inference_autotuner.manifests.roles import Roles, build_roles, served_trial
 from inference_autotuner.manifests.serve_script import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -54,14 +54,13 @@ def result_files(
         there are params to serve with: the winner's, else the baseline's.
     """
     roles = build_roles(task, trials, verdict)
-    runs = roles.runs(verdict.params) if verdict.params is not None else []
     answer = _Answer(
         task=task,
         roles=roles,
         verdict=verdict,
         study=study_name(task),
         ended=ended_title(trials),
-        served=runs[-1] if runs else None,
+        served=served_trial(roles, verdict),
     )
     files = {
         "report.html": render_report(task, trials, verdict, facts),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from inference_autotuner.optimizer.goals import Objective
@@ -93,6 +94,14 @@ def has_numbers(trial: Trial) -> bool:
         and bool(trial.values)
         and all(math.isfinite(value) for value in trial.values)
     )
+
+
+def served_trial(roles: Roles, verdict: Verdict) -> Trial | None:
+    """The latest run of what the verdict says to serve with, under the verdict's own params."""
+    if verdict.params is None:
+        return None
+    runs = roles.runs(verdict.params)
+    return replace(runs[-1], params=dict(verdict.params)) if runs else None
 
 
 def build_roles(task: TuningTask, trials: Sequence[Trial], verdict: Verdict) -> Roles:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from inference_autotuner.manifests.headline import engine_version
 from inference_autotuner.manifests.pictures import flags_picture, progress_picture
 from inference_autotuner.manifests.report_view import Part, Section
 from inference_autotuner.manifests.roles import Roles
@@ -64,8 +65,7 @@ def cost_section(trials: Sequence[Trial]) -> Section:
 
 def environment_section(task: TuningTask, roles: Roles, facts: Mapping[str, str]) -> Section:
     """Where it was measured, and what the engine said of its configuration."""
-    version = task.spec.engine.version or roles.space.engine.version
-    rows = {roles.space.engine.title: version, **facts}
+    rows = {roles.space.engine.title: engine_version(task, roles), **facts}
     parts = [Part(_pairs_table("what", "value", rows))]
     if told := _resolved(roles):
         table = _pairs_table("setting", "value", told)

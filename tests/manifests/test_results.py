@@ -54,6 +54,25 @@ def test_script_and_manifest_serve_with_the_winners_flags():
     assert "baseline's flags" not in files["serve.sh"]
 
 
+def test_what_is_served_is_spelled_as_in_the_verdict():
+    study = sample_study("Better")
+    trials = [replace(t, params={**t.params, "cache-type-k": "f16"}) for t in study.trials]
+    files = result_files(study.task, trials, study.verdict, FACTS)
+    for name in (*SERVING_FILES, "README.md", "verdict.yaml"):
+        assert "cache-type-k" not in files[name]
+
+
+def test_the_version_is_the_one_that_the_engine_said():
+    study = sample_study("Better")
+    trials = [replace(t, resolved={}) for t in study.trials]
+    trials[0] = replace(trials[0], resolved={"build": "b99999-abc"})
+    files = result_files(study.task, trials, study.verdict, FACTS)
+    assert "Engine: llama.cpp b99999-abc, mode process" in files["README.md"]
+    trials[0] = replace(trials[0], resolved={})
+    files = result_files(study.task, trials, study.verdict, FACTS)
+    assert f"Engine: llama.cpp {get_engine('llamacpp').version}" in files["README.md"]
+
+
 def test_every_file_is_valid_in_its_own_language(sample):
     _, files = sample
     assert yaml.safe_load(files["verdict.yaml"])["kind"] == "Verdict"
