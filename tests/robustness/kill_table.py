@@ -26,7 +26,7 @@ from inference_autotuner.optimizer.storage import open_storage, storage_url
 from inference_autotuner.optimizer.study import load_study, study_names
 from inference_autotuner.optimizer.trial import TrialKind, TrialState
 
-_LONGEST_LIFE_S = 25.0
+_LONGEST_LIFE_S = 12.0
 _END_S = 1800.0
 
 
