@@ -58,7 +58,7 @@ def engine_title(task: TuningTask, roles: Roles) -> str:
 def engine_version(task: TuningTask, roles: Roles) -> str:
     """What the engine itself said, else what the task says, else what the catalog was read from."""
     told = [trial.resolved.get("version") or trial.resolved.get("build") for trial in roles.trials]
-    said = [str(version) for version in told if version]
+    said = [str(version) for version in told if version and "unknown" not in str(version)]
     return said[-1] if said else task.spec.engine.version or roles.space.engine.version
 
 

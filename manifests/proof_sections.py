@@ -1,6 +1,6 @@
 """The sections of a report that prove the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from inference_autotuner.manifests.pictures import runs_picture, tradeoff_pictures, undo_picture
 from inference_autotuner.manifests.report_view import Part, Section
@@ -41,8 +41,9 @@ def comparison_parts(roles: Roles, verdict: Verdict) -> list[Part]:
     if before and after:
         table = _objectives_table(roles.spec, name, before, after, _gain(verdict))
         note = (
-            f"Means of {_runs(before)} of the baseline and {_runs(after)} of the {name}, over all "
-            "points of the workload. The interval is of how much better the first objective is."
+            f"Geometric means of {_runs(before)} of the baseline and {_runs(after)} of the {name}, "
+            "over all points of the workload. The interval is of how much better the first "
+            "objective is."
         )
         parts.append(Part(table, "Objectives", note))
     if (before or after) and roles.spec.slos:
@@ -71,9 +72,10 @@ def _rows(roles: Roles, verdict: Verdict) -> list[Params]:
     """Baseline, winner and finalists, each configuration once."""
     wanted = [roles.baseline, *([verdict.params] if verdict.params is not None else [])]
     wanted += [finalist.params for finalist in verdict.finalists]
-    return list({roles.space.identity(params): params for params in reversed(wanted)}.values())[
-        ::-1
-    ]
+    rows: dict[Hashable, Params] = {}
+    for params in wanted:
+        rows.setdefault(roles.space.identity(params), params)
+    return list(rows.values())
 
 
 def _objectives_table(
@@ -121,7 +123,7 @@ def _slo_part(
         )
         for slo in spec.slos
     ]
-    note = "Means of the runs, at the point of the workload that is closest to the limit."
+    note = "Geometric means of the runs, at the point of the workload that is closest to the limit."
     return Part(Table(tuple(columns), tuple(rows)), "SLOs", note)
 
 

@@ -117,7 +117,7 @@ def _draw_flag(pencil: Pencil, axes: "Axes", flag: str, trials: Sequence[Trial])
         nudge = (trial.number * 7 % 11 - 5) / 45
         pencil.mark_objective(axes, position + nudge, trial)
     shown = range(0, len(values), -(-len(values) // 6))
-    axes.set_xticks(list(shown), [svg.label(values[i], 9) for i in shown], fontsize=9)
+    axes.set_xticks(list(shown), [svg.label(_short(values[i]), 9) for i in shown], fontsize=9)
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_title(svg.label(flag, 28), fontsize=10, loc="left", color=svg.INK)
     svg.keep_grid(axes, "y")
@@ -156,3 +156,13 @@ def ordered_values(values: Sequence[object]) -> list[str]:
         return (1, float(str(value)), "") if is_number else (2, 0.0, spell_level(value))
 
     return list(dict.fromkeys(spell_level(value) for value in sorted(values, key=rank)))
+
+
+def _short(value: str) -> str:
+    """A value that fits under an axis.
+
+    >>> _short("16000000"), _short("4096"), _short("auto")
+    ('16M', '4096', 'auto')
+    """
+    is_large = value.isdecimal() and len(value) > 6
+    return f"{int(value) / 1e6:.4g}M" if is_large else value

@@ -68,6 +68,7 @@ def render_serve_script(
         required=list(_required(task, environment)),
         exports=[(k, _shell(v)) for k, v in environment.items() if not is_secret(k, v)],
         programs=[" ".join(map(_shell, program)) for program in programs],
+        has_fallback=engine.fallback_module is not None,
         arguments=argument_lines(words),
     )
 

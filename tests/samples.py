@@ -228,7 +228,7 @@ def sample_study(name: str) -> SampleStudy:
 
 
 def _slower_than_the_baseline(params: Params, noise: random.Random) -> Measurement | Infeasible:
-    return steady_server(0.95 if params else 1.0)(params, noise)
+    return steady_server(0.92 if params else 1.0, scatter=0.01)(params, noise)
 
 
 def _crashing(params: Params, noise: random.Random) -> Measurement | Infeasible:

@@ -23,7 +23,7 @@ def test_a_template_that_is_not_there_is_our_bug():
 def test_a_value_that_a_template_misses_is_our_bug():
     values = dict.fromkeys(("title", "study", "sentence"), "x")
     values |= dict.fromkeys(("defaults", "required", "exports", "arguments"), [])
-    values |= {"programs": ["x"]}
+    values |= {"programs": ["x"], "has_fallback": False}
     assert "x" in render("serve.sh.j2", date="today", **values)
     with pytest.raises(RenderError, match="serve.sh.j2"):
         render("serve.sh.j2", **values)

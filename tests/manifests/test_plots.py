@@ -6,6 +6,7 @@ import pytest
 
 from inference_autotuner.manifests import svg
 from inference_autotuner.manifests.plots import draw_finalists, draw_undo
+from inference_autotuner.manifests.proof_sections import comparison_section
 from inference_autotuner.manifests.roles import Role, Roles, build_roles
 from inference_autotuner.manifests.search_plots import (
     draw_flags,
@@ -77,6 +78,21 @@ def test_a_measurement_whose_value_is_no_number_is_not_drawn():
     roles = build_roles(study.task, trials, study.verdict)
     assert trials[0] not in roles.measured
     assert roles.role(trials[0]) is Role.FAILED
+
+
+def test_the_winner_is_drawn_below_the_baseline_and_once():
+    study = sample_study("Better")
+    roles = build_roles(study.task, study.trials, study.verdict)
+    finalist = replace(study.verdict.finalists[-1], params=roles.winner)
+    verdict = replace(study.verdict, finalists=(study.verdict.finalists[0], finalist))
+    shown = next(
+        picture.svg for picture in comparison_section(roles, verdict).pictures if picture.legend
+    )
+    labels = [roles.describe(p) for p in (roles.baseline, roles.winner)]
+    labels.append("threads=1 parallel=2 batch-size=256 ubatch-size=128")
+    places = [shown.index(f">{text}</text>") for text in labels]
+    assert places == sorted(places)
+    assert shown.count(f">{labels[1]}</text>") == 1
 
 
 def test_undo_bars_are_drawn_for_flags_that_were_undone():

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from inference_autotuner.manifests.results import SERVING_FILES, result_files
+from inference_autotuner.manifests.wording import percent
 from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.verdict import Verdict, VerdictKind
 from tests.samples import FACTS, SAMPLES, run_study, sample_study, sample_task, verdict_of
@@ -71,6 +72,13 @@ def test_the_version_is_the_one_that_the_engine_said():
     trials[0] = replace(trials[0], resolved={})
     files = result_files(study.task, trials, study.verdict, FACTS)
     assert f"Engine: llama.cpp {get_engine('llamacpp').version}" in files["README.md"]
+
+
+def test_the_numbers_agree_with_the_verdict():
+    study = sample_study("Better")
+    (row,) = re.findall(r"\| output tok/s \|.*\|", files_of("Better")["README.md"])
+    change = row.split(" | ")[3]
+    assert change == percent(study.verdict.gain.point)
 
 
 def test_every_file_is_valid_in_its_own_language(sample):
