@@ -219,7 +219,7 @@ def sample_study(name: str) -> SampleStudy:
 
     Args:
         name: `Better`, `Inconclusive`, `KeepCurrent`, `NothingFeasible`, `crashes`, `empty`,
-            `one`, `objectives` (three, the first to minimize, without SLOs, many trials).
+            `one`, `objectives` (three, the first to minimize, without SLOs).
     """
     task, server = _SAMPLES[name]()
     trials = [] if name == "empty" else run_study(task, server)
@@ -255,7 +255,7 @@ _SAMPLES: Mapping[str, Callable[[], tuple[TuningTask, Server]]] = {
     "empty": lambda: (sample_task(), small_server),
     "one": lambda: (sample_task(), small_server),
     "objectives": lambda: (
-        sample_task(budget={"trials": 300}, slos=[], objectives=_THREE_OBJECTIVES),
+        sample_task(budget={"trials": 40}, slos=[], objectives=_THREE_OBJECTIVES),
         small_server,
     ),
 }

@@ -13,7 +13,7 @@ def facts(*studies):
 
 def test_only_settings_that_differ_are_shown():
     found = facts(compared("a", "Better"), compared("b", "objectives"))
-    assert found["budget.trials"] == {"what": "budget.trials", "a": "16", "b": "300"}
+    assert found["budget.trials"] == {"what": "budget.trials", "a": "16", "b": "40"}
     assert "engine.name" not in found
     assert "parameters.threads" not in found
 

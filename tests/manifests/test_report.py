@@ -72,10 +72,11 @@ def test_the_verdict_comes_first_in_words(sample):
 def test_every_trial_has_a_row_with_its_reason(sample):
     study, html = sample
     table = html[html.find('class="trials"') :]
+    text = Page(html).text
     for trial in study.trials:
         assert f'data-sort="{trial.number}">{trial.number}</th>' in table
         if trial.reason:
-            assert f"{trial.reason}: {trial.message}" in Page(html).text
+            assert f"{trial.reason}: {trial.message}" in text
 
 
 def test_headings_are_nested(sample):
@@ -201,6 +202,15 @@ def test_numbers_that_are_none_do_not_break_a_report():
     trials = [replace(t, values=(float("nan"),)) if t.number in (0, 3) else t for t in study.trials]
     html = render_report(study.task, trials, verdict_of(study.task, trials), FACTS)
     Page(html)
+
+
+def test_the_largest_study_is_written_down_whole():
+    study = sample_study("Better")
+    explored = study.trials[:16]
+    trials = [replace(explored[n % 16], number=n) for n in range(300)]
+    html = render_report(study.task, trials, study.verdict, FACTS)
+    assert html.count('scope="row" class="number"') == 300
+    assert len(html) < 1_500_000
 
 
 def test_no_color_of_a_figure_is_fixed(better):
