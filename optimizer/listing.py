@@ -94,11 +94,15 @@ def format_value(metric: Metric, value: float) -> str:
 
     >>> format_value(Metric.TTFT, 0.412), format_value(Metric.OUTPUT_THROUGHPUT, 61.23)
     ('412 ms', '61.2')
+    >>> format_value(Metric.OUTPUT_THROUGHPUT, 12345.6)
+    '12,346'
     """
     if metric.is_latency:
         milliseconds = value * 1000
         return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"
-    return f"{value:.1f}" if 10 <= value < 10_000 else f"{value:.3g}"
+    if value >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
 
 
 def percent(ratio: float) -> str:
