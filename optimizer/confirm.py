@@ -74,9 +74,9 @@ def schedule(evidence: Evidence, chosen: tuple[Params, ...]) -> list[Params]:
     if evidence.arm(evidence.ground.baseline, EXPLORED).crashes:
         return runs
     count = baseline_repeats(len(chosen), repeats)
+    gap = len(runs) / (count - 1) if count > 1 else 0.0
     for number in reversed(range(count)):
-        position = round(number * len(runs) / (count - 1)) if count > 1 else 0
-        runs.insert(position, evidence.ground.baseline)
+        runs.insert(round(number * gap), evidence.ground.baseline)
     return runs
 
 
@@ -97,6 +97,15 @@ def missing_runs(evidence: Evidence, chosen: tuple[Params, ...]) -> list[Params]
         elif not is_out(evidence, evidence.arm(params, CONFIRMED)):
             missing.append(params)
     return missing
+
+
+def is_confirmed(evidence: Evidence, chosen: tuple[Params, ...]) -> bool:
+    """Whether every confirm run has ended.
+
+    A verdict before that could be had by stopping at a lucky moment.
+    """
+    is_running = any(arm.running for arm in evidence.arms(CONFIRMED).values())
+    return not is_running and not missing_runs(evidence, chosen)
 
 
 def is_out(evidence: Evidence, arm: Arm) -> bool:

@@ -21,6 +21,8 @@ PROVED = (TrialKind.CONFIRM, TrialKind.UNDO)
 
 # A value of zero (goodput where no request met its limits) has no logarithm.
 _SMALLEST_SHARE = 1e-3
+# An interval that reaches further than a factor of a million says nothing, but must not overflow.
+_LARGEST_CHANGE = math.log(1e6)
 # A person's Ctrl-C or a killed tuner says little against params, but not nothing: the params may
 # be what takes the whole machine down.
 _INTERRUPTIONS_FOR_A_FAILURE = 10
@@ -117,7 +119,8 @@ class Evidence:
 
         For throughput 0.5 is half as much again, for a latency 0.5 is half of it saved.
         """
-        return math.expm1(difference) if self.is_maximized else -math.expm1(-difference)
+        bounded = min(max(difference, -_LARGEST_CHANGE), _LARGEST_CHANGE)
+        return math.expm1(bounded) if self.is_maximized else -math.expm1(-bounded)
 
     def arms(self, kinds: tuple[TrialKind, ...]) -> Mapping[Hashable, Arm]:
         """Every configuration that has trials of these kinds, in order of first appearance."""
@@ -140,7 +143,7 @@ class Evidence:
             kind=trials[-1].kind,
             runs=tuple(self.merit(trial) for trial in measured),
             misses={
-                slo.title: tuple(_log_ratio(t.violations[slo.title]) for t in measured)
+                slo.title: tuple(log_ratio(t.violations[slo.title]) for t in measured)
                 for slo in self.spec.slos
                 if all(slo.title in t.violations for t in measured)
             },
@@ -178,7 +181,11 @@ def is_feasible(trial: Trial) -> bool:
     return is_measured(trial) and trial.holds_slos
 
 
-def _log_ratio(violation: float) -> float:
-    """The logarithm of value / limit, between a thousandth and a thousand."""
+def log_ratio(violation: float) -> float:
+    """The logarithm of value / limit by a violation, between a thousandth and a thousand.
+
+    >>> round(log_ratio(0.5), 3), log_ratio(math.inf) == math.log(1000)
+    (0.405, True)
+    """
     ratio = 1e3 if math.isnan(violation) else 1 + violation
     return math.log(min(max(ratio, 1e-3), 1e3))

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from inference_autotuner.optimizer.confirm import confirm_arms, finalists
+from inference_autotuner.optimizer.confirm import confirm_arms, finalists, is_confirmed
 from inference_autotuner.optimizer.differing import differing_flags
 from inference_autotuner.optimizer.evidence import (
     CONFIRMED,
@@ -15,6 +15,7 @@ from inference_autotuner.optimizer.evidence import (
     Ground,
     is_feasible,
     is_measured,
+    log_ratio,
 )
 from inference_autotuner.optimizer.metrics import Direction
 from inference_autotuner.optimizer.sentences import (
@@ -46,7 +47,7 @@ def decide(ground: Ground, trials: Sequence[Trial]) -> Verdict:
         return _nothing_feasible(evidence, explored)
     chosen = finalists(evidence)
     best = leader(Standings(evidence, CONFIRMED), confirm_arms(evidence, chosen))
-    if best is not None:
+    if best is not None and is_confirmed(evidence, chosen):
         reduction = Undo(evidence, best.params, is_over=True).reduce()
         standings = Standings(evidence, PROVED)
         if standings.is_better(standings.of(evidence.arm(reduction.winner, PROVED))):
@@ -87,7 +88,7 @@ def _plain(evidence: Evidence, params: Params) -> dict[str, Value]:
 
 def _unproved(evidence: Evidence, chosen: Sequence[Params]) -> Verdict:
     """Somebody runs and holds the SLOs, and nobody is shown to be better than the baseline."""
-    standings = Standings(evidence, CONFIRMED)
+    standings = Standings(evidence, PROVED)
     found = _finalists(evidence, chosen)
     is_worse = [f.gain is not None and f.gain.high is not None and f.gain.high <= 0 for f in found]
     baseline = evidence.arm(evidence.ground.baseline, EXPLORED)
@@ -97,7 +98,7 @@ def _unproved(evidence: Evidence, chosen: Sequence[Params]) -> Verdict:
         kind=VerdictKind.KEEP_CURRENT if is_kept else VerdictKind.INCONCLUSIVE,
         summary="",
         params=None if baseline.crashes else dict(evidence.ground.baseline),
-        baseline_runs=len(evidence.arm(evidence.ground.baseline, CONFIRMED).runs),
+        baseline_runs=len(evidence.arm(evidence.ground.baseline, PROVED).runs),
         finalists=found,
         reasons=_reasons(evidence),
     )
@@ -111,19 +112,26 @@ def _nothing_feasible(evidence: Evidence, explored: Sequence[Trial]) -> Verdict:
         kind=VerdictKind.NOTHING_FEASIBLE if explored else VerdictKind.INCONCLUSIVE,
         summary="",
         params=None,
-        nearest=_nearest(evidence, measured) if measured else None,
+        nearest=_nearest(evidence, measured),
         reasons=_reasons(evidence),
     )
     return summarize_nothing_feasible(evidence, verdict)
 
 
-def _nearest(evidence: Evidence, measured: Sequence[Trial]) -> Nearest:
+def _nearest(evidence: Evidence, measured: Sequence[Trial]) -> Nearest | None:
     """The trial whose worst violation is smallest, and the SLO that it misses by most."""
-    trial = min(measured, key=lambda t: (max(t.violations.values()), t.number))
-    title = max(trial.violations, key=lambda name: trial.violations[name])
-    slo = next(slo for slo in evidence.spec.slos if slo.title == title)
-    value = _value(slo, math.log1p(trial.violations[title]))
-    return Nearest(trial.number, dict(trial.params), title, slo.limit, value)
+    slos = {slo.title: slo for slo in evidence.spec.slos}
+    missed = {
+        trial.number: max((v, title) for title, v in trial.violations.items() if title in slos)
+        for trial in measured
+        if trial.violations.keys() & slos.keys()
+    }
+    if not missed:
+        return None
+    trial = min(measured, key=lambda t: missed.get(t.number, (math.inf, "")))
+    violation, title = missed[trial.number]
+    value = _value(slos[title], log_ratio(violation))
+    return Nearest(trial.number, dict(trial.params), title, slos[title].limit, value)
 
 
 def _value(slo: Slo, log_ratio: float) -> float:
@@ -153,10 +161,10 @@ def _mean_margin(runs: Sequence[float]) -> float | None:
 
 
 def _finalists(evidence: Evidence, chosen: Sequence[Params]) -> tuple[Finalist, ...]:
-    standings = Standings(evidence, CONFIRMED)
+    standings = Standings(evidence, PROVED)
     rows = []
     for params in chosen:
-        arm = evidence.arm(params, CONFIRMED)
+        arm = evidence.arm(params, PROVED)
         standing = standings.of(arm)
         gain = _change(evidence, standing.difference)
         rows.append(Finalist(dict(params), len(arm.runs), gain, standing.is_sound, arm.crashes))
@@ -186,20 +194,16 @@ def _flag_changes(
 
 def _costs(evidence: Evidence, reduction: Reduction) -> dict[str, Change]:
     """What the winner loses without each flag, all intervals at once."""
-    winner = evidence.arm(reduction.winner, PROVED).runs
-    names = [flag for flag, params in reduction.singles.items() if params is not None]
-    runs = tuple(
-        evidence.arm(params, PROVED).runs
-        for params in reduction.singles.values()
-        if params is not None
-    )
-    if not runs or not winner:
-        return {}
-    others = tuple(arm.runs for arm in evidence.arms(PROVED).values() if arm.runs not in runs)
-    found = differences(winner, runs, others)
+    identity = evidence.ground.identity
+    singles = {f: identity(p) for f, p in reduction.singles.items() if p is not None}
+    winner = identity(reduction.winner)
+    arms = {key: arm.runs for key, arm in evidence.arms(PROVED).items()}
+    others = tuple(r for key, r in arms.items() if key not in {winner, *singles.values()})
+    runs = tuple(arms.get(key, ()) for key in singles.values())
+    found = differences(arms.get(winner, ()), runs, others)
     return {
-        name: Change(*_mirrored(evidence, difference))
-        for name, difference in zip(names, found, strict=True)
+        flag: Change(*_mirrored(evidence, difference))
+        for flag, difference in zip(singles, found, strict=True)
         if difference is not None
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from inference_autotuner.optimizer.confirm import is_confirmed
 from inference_autotuner.optimizer.evidence import Evidence
 from inference_autotuner.optimizer.listing import (
     format_value,
@@ -106,6 +107,9 @@ def _why_open(evidence: Evidence, verdict: Verdict) -> str:
     interval = _interval(best.gain).rstrip(", ")
     if best.crashes:
         return f"{said}, but did not run on {best.crashes} of its fresh servers."
+    chosen = tuple(finalist.params for finalist in verdict.finalists)
+    if not is_confirmed(evidence, chosen):
+        return f"{said} so far, but the proof was cut short."
     if best.gain.low is not None and best.gain.low > 0:
         return f"{said} ({interval}), but its fresh runs do not show that every SLO holds."
     if not interval:

@@ -8,12 +8,13 @@ none does, each flag that is left has been shown to be needed, and by how much.
 Everything is worked out anew from the trials each time; there is nothing to remember.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from inference_autotuner.optimizer.differing import differing_flags, put_back
 from inference_autotuner.optimizer.evidence import (
+    CONFIRMED,
     EXPLORED,
     PROVED,
     Arm,
@@ -27,12 +28,9 @@ from inference_autotuner.optimizer.trial import Params, TrialKind
 
 # A configuration keeps the gain when it loses at most this share of it; but never more than 5 %,
 # and less than 1 % is not told from nothing.
-_SHARE_OF_GAIN = 0.25
+_SHARE_OF_GAIN = 0.2
 _LEAST_TOLERANCE = 0.01
 _LARGEST_TOLERANCE = 0.05
-# Flags that seem to give less than this share of what the most important one gives are dropped
-# first; at least those below half of the tolerance, at most those below all of it.
-_IDLE_SHARE = 1 / 3
 # Each configuration is measured up to twice the repeats of the confirm runs. It keeps the gain
 # when its loss is within the tolerance after the repeats, or at the end within this many standard
 # errors beyond; it loses early when it is this many beyond.
@@ -61,8 +59,8 @@ class Reduction:
 
     Attributes:
         winner: The smallest configuration so far that keeps the gain.
-        singles: For each flag that is left, the winner without it; None where that breaks a
-            constraint. Empty while flags are still dropped together.
+        singles: For each of its flags, the winner without it; None where that breaks a
+            constraint. Empty while several flags are still dropped at once.
         wanted: Configurations that need more runs before anything can be decided.
     """
 
@@ -87,15 +85,46 @@ class Undo:
         self._is_over = is_over
         self._repeats = evidence.spec.confirm.repeats
         self._standings = Standings(evidence, PROVED)
+        # What steers the undo runs must not change while they come in.
+        self._confirmed = Standings(evidence, CONFIRMED)
         self.tolerance = self._tolerance()
+        self._keepers = self._find_keepers()
 
     def _tolerance(self) -> float:
         """The loss, as a difference of merits, up to which the gain is kept."""
-        difference = self._standings.of(self._arm(self._leader)).difference
-        is_compared = self._standings.baseline_state is BaselineState.MEASURED
-        if not is_compared or difference is None:
+        confirmed = self._confirmed.of(self._evidence.arm(self._leader, CONFIRMED))
+        is_compared = self._confirmed.baseline_state is BaselineState.MEASURED
+        if not is_compared or confirmed.difference is None:
             return _LARGEST_TOLERANCE
-        return min(max(difference.point * _SHARE_OF_GAIN, _LEAST_TOLERANCE), _LARGEST_TOLERANCE)
+        share = confirmed.difference.point * _SHARE_OF_GAIN
+        return min(max(share, _LEAST_TOLERANCE), _LARGEST_TOLERANCE)
+
+    def _find_keepers(self) -> list[Params]:
+        """The leader, and every configuration with some of its flags that keeps the gain.
+
+        From the largest to the smallest, among equals the best last.
+        """
+        keepers = [self._leader]
+        smaller = [arm.params for arm in self._evidence.arms(PROVED).values()]
+        smaller = [params for params in smaller if self._is_part(params)]
+        for params in sorted(smaller, key=lambda p: (-len(self._flags(p)), self._merit(p))):
+            if self._outcome(params, keepers) is _Outcome.KEEPS:
+                keepers.append(params)
+        return keepers
+
+    def _flags(self, params: Params) -> tuple[str, ...]:
+        return differing_flags(self._ground, params)
+
+    def _is_part(self, params: Params) -> bool:
+        """Whether all its differences from the baseline are the leader's, but not all of them."""
+        dropped = set(self._flags(self._leader)) - set(self._flags(params))
+        if not dropped or len(self._flags(params)) >= len(self._flags(self._leader)):
+            return False
+        reduced = put_back(self._ground, self._leader, dropped)
+        return reduced is not None and self._key(reduced) == self._key(params)
+
+    def _key(self, params: Params) -> Hashable:
+        return self._ground.identity(params)
 
     def _arm(self, params: Params) -> Arm:
         return self._evidence.arm(params, PROVED)
@@ -108,63 +137,57 @@ class Undo:
 
     def reduce(self) -> Reduction:
         """Drops what the runs so far allow to drop."""
-        keepers = [self._leader]
-        idle = self._seemingly_idle()
-        while True:
-            smaller, wanted = self._drop_together(keepers, idle)
-            if wanted is not None:
-                return Reduction(keepers[-1], {}, (wanted,))
-            keepers.append(smaller)
-            flags = differing_flags(self._ground, smaller)
-            singles = {flag: put_back(self._ground, smaller, [flag]) for flag in flags}
-            outcomes = {flag: self._outcome(single, keepers) for flag, single in singles.items()}
-            wanted_singles = tuple(
-                single
-                for flag, single in singles.items()
-                if single is not None and outcomes[flag] is _Outcome.OPEN
-            )
-            idle = [flag for flag in flags if outcomes[flag] is _Outcome.KEEPS]
-            if wanted_singles or not idle:
-                return Reduction(smaller, singles, wanted_singles)
-            idle.sort(key=lambda flag: -self._merit(singles[flag]))
+        winner = self._keepers[-1]
+        for smaller in self._dropped_together():
+            if len(self._flags(smaller)) < len(self._flags(winner)):
+                outcome = self._outcome(smaller, self._keepers)
+                if outcome is _Outcome.OPEN:
+                    return Reduction(winner, {}, (smaller,))
+        singles = {flag: put_back(self._ground, winner, [flag]) for flag in self._flags(winner)}
+        wanted = tuple(
+            single
+            for single in singles.values()
+            if single is not None and self._outcome(single, self._keepers) is _Outcome.OPEN
+        )
+        return Reduction(winner, singles, wanted)
 
-    def _seemingly_idle(self) -> list[str]:
-        """Flags to drop first, the most idle first; the most important one is not among them."""
-        flags = differing_flags(self._ground, self._leader)
-        if len(flags) < 2:
-            return []
-        noise = self._standings.noise.sd if self._standings.noise else NOISE_FLOOR
-        seeming = importance(self._evidence, self._leader, flags, noise)
-        *others, most = sorted(flags, key=lambda flag: (seeming[flag], flag))
-        limit = max(seeming[most] * _IDLE_SHARE, self.tolerance / 2)
-        return [flag for flag in others if seeming[flag] < min(limit, self.tolerance)]
+    def _dropped_together(self) -> Iterator[Params]:
+        """The leader with several flags back at once, in the order in which they are worth trying.
 
-    def _drop_together(
-        self, keepers: Sequence[Params], idle: Sequence[str]
-    ) -> tuple[Params, Params | None]:
-        """The winner without idle flags, and what needs more runs to know.
-
-        Where all of them together lose the gain, the more idle half is tried, and so on.
+        First with the one flag alone that seems to give most, then with two, three, four, six, …
+        Most winners are found at the first step, and a step that fails was not in vain: what it
+        measured is the next step's configuration without a flag. Once something smaller keeps the
+        gain: without every flag that it is kept without.
         """
-        while idle:
-            smaller = put_back(self._ground, keepers[-1], idle)
-            outcome = self._outcome(smaller, keepers)
-            if smaller is not None and outcome is _Outcome.KEEPS:
-                return smaller, None
-            if smaller is not None and outcome is _Outcome.OPEN:
-                return keepers[-1], smaller
-            idle = idle[: len(idle) // 2]
-        return keepers[-1], None
+        if len(self._keepers) > 1:
+            spared = {flag for keeper in self._keepers for flag in self._without_them(keeper)}
+            yield from self._put_back(spared)
+            return
+        ranked = self._ranked_flags()
+        size = 1
+        while size < len(ranked):
+            yield from self._put_back(ranked[size:])
+            size += max(1, size // 2)
 
-    def _outcome(self, params: Params | None, keepers: Sequence[Params]) -> _Outcome:
+    def _put_back(self, flags: Iterable[str]) -> Iterator[Params]:
+        smaller = put_back(self._ground, self._leader, flags)
+        if smaller is not None:
+            yield smaller
+
+    def _without_them(self, keeper: Params) -> set[str]:
+        return set(self._flags(self._leader)) - set(self._flags(keeper))
+
+    def _ranked_flags(self) -> list[str]:
+        """The leader's flags, the one that seems to give most first."""
+        flags = self._flags(self._leader)
+        noise = self._confirmed.noise.sd if self._confirmed.noise else NOISE_FLOOR
+        seeming = importance(self._evidence, self._leader, flags, noise)
+        return sorted(flags, key=lambda flag: (-seeming[flag], flag))
+
+    def _outcome(self, params: Params, keepers: Sequence[Params]) -> _Outcome:
         """Whether a smaller configuration keeps the gain of those that kept it so far."""
-        if params is None:
-            return _Outcome.LOSES
-        identity = self._ground.identity(params)
-        if identity == self._ground.identity(keepers[-1]):
-            return _Outcome.KEEPS
         arm = self._arm(params)
-        if identity == self._evidence.baseline or arm.crashes:
+        if self._key(params) == self._evidence.baseline or arm.crashes:
             return _Outcome.LOSES
         return self._judge(arm, self._loss(arm, keepers))
 
@@ -185,7 +208,7 @@ class Undo:
         The leader is the best of several and so looks a little too good; the runs of all that
         kept the gain together are a fairer reference.
         """
-        kept = {self._ground.identity(params): self._arm(params).runs for params in keepers}
+        kept = {self._key(params): self._arm(params).runs for params in keepers}
         reference = tuple(run for runs in kept.values() for run in runs)
         noise = self._standings.noise
         if not arm.runs or not reference or noise is None:
@@ -193,8 +216,8 @@ class Undo:
         loss = mean(reference) - mean(arm.runs) - self.tolerance
         return loss / noise.error(len(reference), len(arm.runs))
 
-    def _merit(self, params: Params | None) -> float:
-        runs = self._arm(params).runs if params is not None else ()
+    def _merit(self, params: Params) -> float:
+        runs = self._arm(params).runs
         return mean(runs) if runs else float("-inf")
 
     def next_run(self, reduction: Reduction) -> Params | None:
@@ -222,8 +245,7 @@ class Undo:
         ]
         latest = {key: position for position, key in enumerate(started)}
         references = {
-            self._ground.identity(params): params
-            for params in (reduction.winner, self._ground.baseline)
+            self._key(params): params for params in (reduction.winner, self._ground.baseline)
         }
         last = max(latest.get(key, -1) for key in references)
         between = max(_BETWEEN_REFERENCES, len(reduction.wanted))

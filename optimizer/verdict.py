@@ -78,7 +78,7 @@ class SloMargin:
 
 @dataclass(frozen=True)
 class Finalist:
-    """One configuration in the confirm runs.
+    """One finalist in its fresh runs, confirm and undo.
 
     Attributes:
         params: Its params.

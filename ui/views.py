@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inference_autotuner.manifests.compare import ComparedStudy, compare
 from inference_autotuner.optimizer.canonical import study_name
 from inference_autotuner.optimizer.forecast import forecast
-from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.listing import (
     TrialRow,
     best_trial,
@@ -19,7 +17,7 @@ from inference_autotuner.optimizer.listing import (
 )
 from inference_autotuner.optimizer.space import build_space
 from inference_autotuner.optimizer.study import Study, load_study, study_names
-from inference_autotuner.optimizer.trial import describe_params, spell
+from inference_autotuner.optimizer.trial import Trial, describe_params, spell
 from inference_autotuner.optimizer.units import spoken_duration
 from inference_autotuner.workflows.results import stored_verdict
 from inference_autotuner.workflows.run_lock import runner_of
@@ -47,7 +45,7 @@ def study_row(study: Study) -> dict[str, Any]:
         "trials": len(trials),
         "states": count_states(trials),
         "objective": objective_heading(study.task.spec),
-        "best": None if best is None else _best(study, best.number),
+        "best": None if best is None else _best(study, best),
         "verdict": verdict.kind if verdict else None,
         "summary": verdict.summary if verdict else None,
         "gpu_hours": round(sum(trial.gpu_seconds for trial in trials) / 3600, 3),
@@ -62,8 +60,7 @@ def phase_of(study: Study) -> str:
     return phase
 
 
-def _best(study: Study, number: int) -> str:
-    trial = study.trial(number)
+def _best(study: Study, trial: Trial) -> str:
     metric = study.task.spec.objectives[0].metric
     params = describe_params(trial.params, study.space.baseline)
     return f"{format_value(metric, trial.values[0])} with {params}"
@@ -143,10 +140,12 @@ def comparison(
     storage: "BaseStorage", names: tuple[str, ...]
 ) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Studies side by side: a row a fact, a column a study."""
-    studies = [_compared(load_study(storage, name)) for name in names]
+    from inference_autotuner.manifests.compare import ComparedStudy, compare
+    from inference_autotuner.optimizer.judgment import decide
+
+    found = [load_study(storage, name) for name in names]
+    studies = [
+        ComparedStudy(study.name, study.task, study.trials(), decide(study.space, study.trials()))
+        for study in found
+    ]
     return compare(studies), {"what": "WHAT"} | {study.name: study.name for study in studies}
-
-
-def _compared(study: Study) -> ComparedStudy:
-    trials = study.trials()
-    return ComparedStudy(study.name, study.task, trials, decide(study.space, trials))

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from inference_autotuner.manifests.results import SERVING_FILES, result_files
 from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.study import Study
 from inference_autotuner.optimizer.verdict import Verdict
@@ -30,6 +29,9 @@ def stored_verdict(study: Study) -> Verdict | None:
 
 def write_results(study: Study, folder: Path) -> Verdict:
     """Report, verdict, trials and, where there is a winner, manifest and serve.sh."""
+    # Listings import this module for a stored verdict, and draw nothing.
+    from inference_autotuner.manifests.results import SERVING_FILES, result_files
+
     trials = study.trials()
     verdict = decide(study.space, trials)
     files = result_files(study.task, trials, verdict, study.attribute("facts") or {})
