@@ -2,7 +2,7 @@
 
 import math
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_autotuner.manifests.command import (
@@ -22,13 +22,6 @@ PORT = 8080
 _PROBE_PERIOD_S = 10
 _HOME = "/cache"
 _MODELS = "/models"
-
-DEFAULT_IMAGES: Mapping[str, str] = {
-    "llamacpp": "ghcr.io/ggml-org/llama.cpp:server-b{version}",
-    "sglang": "lmsysorg/sglang:v{version}",
-    "vllm": "vllm/vllm-openai:v{version}",
-}
-"""The makers' own images, taken where the task names none; by engine."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +79,7 @@ def render_deployment(
 
 def default_image(task: TuningTask, engine: Engine) -> str:
     """The image of the engine's makers in the version that was tuned."""
-    version = (task.spec.engine.version or engine.version).lstrip("vb")
-    return DEFAULT_IMAGES.get(engine.name, f"{engine.name}:{{version}}").format(version=version)
+    return engine.image_for(task.spec.engine.version or engine.version)
 
 
 def container_path(model: str) -> str | None:

@@ -31,9 +31,10 @@ from inference_autotuner.optimizer.trial import Params, TrialKind
 _SHARE_OF_GAIN = 0.2
 _LEAST_TOLERANCE = 0.01
 _LARGEST_TOLERANCE = 0.05
-# Each configuration is measured up to twice the repeats of the confirm runs. It keeps the gain
+# Each configuration is measured up to so many times the repeats of the confirm runs. It keeps the gain
 # when its loss is within the tolerance after the repeats, or at the end within this many standard
 # errors beyond; it loses early when it is this many beyond.
+_MOST_ROUNDS = 3
 _DOUBT = 0.75
 _CLEAR = 2.0
 _FEWEST_RUNS = 2
@@ -196,7 +197,7 @@ class Undo:
         if count >= _FEWEST_RUNS and loss > _CLEAR:
             return _Outcome.LOSES
         is_given_up = self._evidence.is_given_up(self._evidence.arm(arm.params, _UNDONE))
-        is_last = self._is_over or count >= 2 * self._repeats or is_given_up
+        is_last = self._is_over or count >= _MOST_ROUNDS * self._repeats or is_given_up
         is_kept = count >= self._repeats and self._standings.is_better(self._standings.of(arm))
         if is_kept and loss <= (_DOUBT if is_last else 0.0):
             return _Outcome.KEEPS
