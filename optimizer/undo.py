@@ -31,9 +31,9 @@ from inference_autotuner.optimizer.trial import Params, TrialKind
 _SHARE_OF_GAIN = 0.2
 _LEAST_TOLERANCE = 0.01
 _LARGEST_TOLERANCE = 0.05
-# Each configuration is measured up to so many times the repeats of the confirm runs. It keeps the gain
-# when its loss is within the tolerance after the repeats, or at the end within this many standard
-# errors beyond; it loses early when it is this many beyond.
+# Each configuration is measured up to so many times the repeats of the confirm runs. It keeps the
+# gain when its loss is within the tolerance after the repeats, or at the end within this many
+# standard errors beyond; it loses early when it is this many beyond.
 _MOST_ROUNDS = 3
 _DOUBT = 0.75
 _CLEAR = 2.0
