@@ -6,7 +6,7 @@ the finalists turns round each time, so that a machine that drifts favors nobody
 """
 
 import math
-from collections.abc import Hashable
+from collections.abc import Sequence
 from statistics import fmean
 
 from inference_autotuner.optimizer.evidence import (
@@ -80,17 +80,15 @@ def schedule(evidence: Evidence, chosen: tuple[Params, ...]) -> list[Params]:
     return runs
 
 
-def missing_runs(evidence: Evidence, chosen: tuple[Params, ...]) -> list[Params]:
-    """Confirm runs that were not started yet, in order.
+def not_started(evidence: Evidence, planned: Sequence[Params]) -> list[Params]:
+    """Planned confirm runs that were not started yet, in order.
 
     A configuration that crashed is out, and one for which the world broke too often is not tried
     again: what is left of their runs is not missing.
     """
-    started: dict[Hashable, int] = {
-        key: arm.started for key, arm in evidence.arms(CONFIRMED).items()
-    }
+    started = {key: arm.started for key, arm in evidence.arms(CONFIRMED).items()}
     missing = []
-    for params in schedule(evidence, chosen):
+    for params in planned:
         key = evidence.ground.identity(params)
         if started.get(key, 0) > 0:
             started[key] -= 1
@@ -99,13 +97,9 @@ def missing_runs(evidence: Evidence, chosen: tuple[Params, ...]) -> list[Params]
     return missing
 
 
-def is_confirmed(evidence: Evidence, chosen: tuple[Params, ...]) -> bool:
-    """Whether every confirm run has ended.
-
-    A verdict before that could be had by stopping at a lucky moment.
-    """
-    is_running = any(arm.running for arm in evidence.arms(CONFIRMED).values())
-    return not is_running and not missing_runs(evidence, chosen)
+def is_running(evidence: Evidence) -> bool:
+    """Whether a confirm run has no end yet."""
+    return any(arm.running for arm in evidence.arms(CONFIRMED).values())
 
 
 def is_out(evidence: Evidence, arm: Arm) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from inference_autotuner.optimizer.confirm import confirm_arms, finalists, is_confirmed
+from inference_autotuner.optimizer.confirm import confirm_arms, finalists
 from inference_autotuner.optimizer.differing import differing_flags
 from inference_autotuner.optimizer.evidence import (
     CONFIRMED,
@@ -18,6 +18,7 @@ from inference_autotuner.optimizer.evidence import (
     log_ratio,
 )
 from inference_autotuner.optimizer.metrics import Direction
+from inference_autotuner.optimizer.second_look import is_confirmed
 from inference_autotuner.optimizer.sentences import (
     summarize_better,
     summarize_nothing_feasible,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inference_autotuner.optimizer.confirm import confirm_arms, finalists, missing_runs
+from inference_autotuner.optimizer.confirm import confirm_arms, finalists, is_running
 from inference_autotuner.optimizer.errors import Reason
 from inference_autotuner.optimizer.evidence import (
     CONFIRMED,
@@ -19,6 +19,7 @@ from inference_autotuner.optimizer.evidence import (
     is_failed,
     is_feasible,
 )
+from inference_autotuner.optimizer.second_look import missing_runs
 from inference_autotuner.optimizer.spending import (
     is_over_gpu_hours,
     is_over_time,
@@ -122,7 +123,7 @@ def next_move(
             return again
         if end is None:
             return Explore()
-        if _is_running(evidence):
+        if _is_anything_running(evidence):
             return Wait()
     return _prove(evidence, now_s, end or _used_trials(evidence))
 
@@ -199,7 +200,7 @@ def is_out_of_patience(evidence: Evidence) -> bool:
     return len(ended) - 1 - best >= evidence.spec.budget.patience
 
 
-def _is_running(evidence: Evidence) -> bool:
+def _is_anything_running(evidence: Evidence) -> bool:
     return any(trial.state is TrialState.RUNNING for trial in evidence.trials)
 
 
@@ -212,7 +213,7 @@ def _prove(evidence: Evidence, now_s: float, end: Finished) -> Move:
         return Finished(end.reason, f"{end.sentence}; nothing explored is worth confirming")
     if missing := missing_runs(evidence, chosen):
         return _cut_short(evidence, now_s) or Run(TrialKind.CONFIRM, missing[0])
-    if any(arm.running for arm in evidence.arms(CONFIRMED).values()):
+    if is_running(evidence):
         return Wait()
     best = leader(Standings(evidence, CONFIRMED), confirm_arms(evidence, chosen))
     if best is None:
@@ -228,7 +229,7 @@ def _undo(evidence: Evidence, now_s: float, leader_params: Params) -> Move | Non
     params = undo.next_run(reduction) if reduction.wanted and not undo.is_spent else None
     if params is not None:
         return _cut_short(evidence, now_s) or Run(TrialKind.UNDO, params)
-    return Wait() if _is_running(evidence) else None
+    return Wait() if _is_anything_running(evidence) else None
 
 
 def _cut_short(evidence: Evidence, now_s: float) -> Finished | None:

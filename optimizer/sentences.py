@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from inference_autotuner.optimizer.confirm import is_confirmed
 from inference_autotuner.optimizer.evidence import Evidence
 from inference_autotuner.optimizer.listing import (
     format_value,
@@ -10,6 +9,7 @@ from inference_autotuner.optimizer.listing import (
     objective_heading,
     percent,
 )
+from inference_autotuner.optimizer.second_look import is_confirmed
 from inference_autotuner.optimizer.spec import Slo
 from inference_autotuner.optimizer.standing import BaselineState
 from inference_autotuner.optimizer.trial import Params, describe_params, spell

@@ -35,7 +35,7 @@ _LARGEST_TOLERANCE = 0.05
 # gain when its loss is within the tolerance after the repeats, or at the end within this many
 # standard errors beyond; it loses early when it is this many beyond.
 _MOST_ROUNDS = 3
-_DOUBT = 0.75
+_DOUBT = 1.0
 _CLEAR = 2.0
 _FEWEST_RUNS = 2
 # Undo runs in repeats of the confirm runs, references included: a limit for a study in which
