@@ -205,6 +205,41 @@ def test_a_latency_that_holds_too_narrowly_is_inconclusive() -> None:
         assert verdict.kind is not VerdictKind.BETTER or verdict.margins[0].margin_low >= 0  # type: ignore[operator]
 
 
+def test_a_finalist_that_crashed_once_is_not_sound_however_fast_it_was() -> None:
+    world = ground(budget={"trials": 4})
+    trials, _ = run_study(world, measured(mode, noise=0.01))
+    last = next(t for t in reversed(trials) if t.kind is TrialKind.CONFIRM and t.params)
+    crashed = replace(last, state=TrialState.INFEASIBLE, values=())
+    trials = [crashed if t.number == last.number else t for t in trials]
+    rows = {Ground().identity(f.params): f for f in decide(world, trials).finalists}
+    assert rows[Ground().identity(last.params)].crashes == 1
+    assert not rows[Ground().identity(last.params)].is_sound
+
+
+def test_a_baseline_that_may_miss_its_slo_must_still_be_beaten() -> None:
+    rng = random.Random(3)
+
+    def shaky_baseline(params: Params) -> float:
+        return (0.01 if not params else -0.4) + rng.gauss(0, 0.08)
+
+    world = ground(slos=[SLO])
+    trials, _ = run_study(world, with_violation(measured(lambda p: 0.0), shaky_baseline))
+    assert decide(world, trials).kind is not VerdictKind.BETTER
+
+
+def test_a_baseline_that_is_shown_to_miss_its_slo_need_not_be_beaten() -> None:
+    rng = random.Random(3)
+
+    def slow_baseline(params: Params) -> float:
+        return (0.5 if not params else -0.4) + rng.gauss(0, 0.03)
+
+    world = ground(slos=[SLO])
+    trials, _ = run_study(world, with_violation(measured(lambda p: 0.0), slow_baseline))
+    verdict = decide(world, trials)
+    assert verdict.kind is VerdictKind.BETTER
+    assert "baseline does not" in verdict.summary
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), factor=st.sampled_from([1e-9, 0.001, 7.3, 1e9]))
 def test_a_change_of_unit_changes_no_verdict(seed: int, factor: float) -> None:
