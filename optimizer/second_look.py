@@ -77,8 +77,6 @@ def _promise(first: Evidence, standings: Standings, arm: Arm) -> float:
     """The gain in standard errors; zero for an arm that cannot win."""
     standing = standings.of(arm)
     baseline = first.arm(first.ground.baseline, CONFIRMED)
-    if standing.difference is None or standings.noise is None:
-        return 0.0
-    if arm.crashes or not standing.holds_on_average:
+    if standing.difference is None or standings.noise is None or not standing.holds_on_average:
         return 0.0
     return standing.difference.point / standings.noise.error(len(arm.runs), len(baseline.runs))

@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,19 +113,27 @@ def test_a_baseline_that_misses_an_slo_loses_to_params_that_hold_it() -> None:
     assert verdict.margins[0].margin > 0
 
 
-def test_a_finalist_that_crashes_on_a_fresh_server_is_not_the_answer() -> None:
-    task = sample_task()
+def test_a_finalist_that_crashes_once_on_a_fresh_server_is_not_the_answer() -> None:
+    """Its other runs stay and are as fast as ever: only the crash speaks against it."""
+    task = sample_task(confirm={"finalists": 1, "repeats": 3})
     trials = run_study(task, one_flag(1.4))
-    crashed = [
-        replace(
-            trial, state=TrialState.INFEASIBLE, values=(), measurement=None, reason=Reason.CRASHED
-        )
-        if trial.kind is not TrialKind.EXPLORE and trial.params
-        else trial
-        for trial in trials
-    ]
-    verdict = decide(build_space(task.spec), crashed)
+    space = build_space(task.spec)
+    proof = [t for t in trials if t.kind in (TrialKind.CONFIRM, TrialKind.UNDO)]
+    finalist = next(t for t in proof if t.params)
+    again = Trial(
+        number=len(trials),
+        kind=TrialKind.CONFIRM,
+        params=finalist.params,
+        state=TrialState.INFEASIBLE,
+        reason=Reason.CRASHED,
+        started_s=trials[-1].started_s,
+        ended_s=trials[-1].ended_s,
+    )
+    confirmed = [t for t in trials if t.kind is not TrialKind.UNDO]
+    assert decide(space, confirmed).kind is VerdictKind.BETTER
+    verdict = decide(space, [*confirmed, again])
     assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert verdict.finalists[0].crashes == 1
 
 
 def test_exploring_alone_is_never_proof() -> None:

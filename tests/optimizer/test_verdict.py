@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference_autotuner.optimizer.evidence import PROVED, Evidence
 from inference_autotuner.optimizer.judgment import decide
+from inference_autotuner.optimizer.statistics import differences
 from inference_autotuner.optimizer.trial import Params, Trial, TrialKind, TrialState
 from inference_autotuner.optimizer.verdict import Verdict, VerdictKind
 from tests.benchmarks.verdict_honesty import WORLDS, Ending, World, judge
@@ -28,7 +30,6 @@ from tests.optimizer.proving import (
 )
 
 SLO = {"metric": "ttft", "limit": "200ms"}
-PROVED = (TrialKind.CONFIRM, TrialKind.UNDO)
 
 
 def mode(params: Params) -> float:
@@ -107,6 +108,20 @@ def test_the_only_flag_costs_what_it_gives() -> None:
     assert verdict.gain is not None
     assert kept.cost is not None
     assert kept.cost.point == pytest.approx(1 - 1 / (1 + verdict.gain.point))
+
+
+def test_what_a_flag_costs_counts_each_run_once() -> None:
+    world = ground()
+    trials, _ = run_study(world, measured(mode, noise=0.02))
+    verdict = decide(world, trials)
+    arms = {key: arm.runs for key, arm in Evidence(world, trials).arms(PROVED).items()}
+    winner, baseline = arms.pop(world.identity(verdict.params or {})), arms.pop(())
+    (expected,) = differences(winner, (baseline,), tuple(arms.values()))
+    (kept,) = [flag for flag in verdict.flags if flag.is_kept]
+    assert expected is not None
+    assert expected.low is not None
+    assert kept.cost is not None
+    assert kept.cost.high == pytest.approx(-math.expm1(expected.low))
 
 
 def test_two_flags_that_both_give_are_both_kept_with_what_each_costs() -> None:
@@ -188,9 +203,14 @@ def test_undo_runs_that_were_cut_short_leave_the_larger_winner() -> None:
 def test_a_gain_that_vanishes_in_the_undo_runs_is_not_better() -> None:
     world = ground()
     trials, _ = run_study(world, measured(mode, noise=0.02))
-    vanished = [replace(t, values=(100.0,)) if t.kind is TrialKind.UNDO else t for t in trials]
-    winner = decide(world, trials).params
-    assert decide(world, vanished).params != winner
+    vanished = [
+        replace(t, values=(70.0 if t.params else 100.0,)) if t.kind is TrialKind.UNDO else t
+        for t in trials
+    ]
+    assert decide(world, trials).kind is VerdictKind.BETTER
+    verdict = decide(world, vanished)
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "includes 0" in verdict.summary
 
 
 def test_a_latency_that_holds_too_narrowly_is_inconclusive() -> None:
