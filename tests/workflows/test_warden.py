@@ -46,9 +46,9 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def run(then: str) -> "subprocess.Popen[str]":
+    def run(then: str, *, first: str = "") -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-c", TUNER + then],
+            [sys.executable, "-c", first + TUNER + then],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -105,7 +105,9 @@ def test_a_tuner_that_forgets_its_servers_leaves_none(start: Start) -> None:
 
 
 def test_ctrl_c_is_the_tuners_business_alone(start: Start) -> None:
-    tuner = start("signal.signal(signal.SIGINT, lambda *_: print('caught', flush=True)); input()")
+    # Before the warden's number is printed: the signal may come as soon as it is read.
+    caught = "import signal; signal.signal(2, lambda *_: print('caught', flush=True))"
+    tuner = start("input()", first=caught)
     guard = _warden_of(tuner)
     assert tuner.stdout
     os.killpg(tuner.pid, signal.SIGINT)
