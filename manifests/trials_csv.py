@@ -11,6 +11,7 @@ from inference_autotuner.optimizer.trial import Trial, TrialKind, TrialState
 
 Cell = str | int | float
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_STEPS = ("queue", "deploy", "idle", "benchmark")
 _BLANK = Trial(0, TrialKind.BASELINE, {}, TrialState.RUNNING)
 
 
@@ -70,8 +71,7 @@ def _row(spec: Spec, trial: Trial) -> Mapping[str, object]:
         "reason": str(trial.reason or ""),
         "message": trial.message,
         "attempt": trial.attempt,
-        "seconds_deploy": trial.spans.get("deploy", ""),
-        "seconds_benchmark": trial.spans.get("benchmark", ""),
+        **{f"seconds_{step}": trial.spans.get(step, "") for step in _STEPS},
         "seconds": sum(trial.spans.values()),
         "gpus": trial.gpus,
         "gpu_seconds": trial.gpu_seconds,

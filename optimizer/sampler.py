@@ -5,7 +5,8 @@ constraint or repeat a trial vanish with the copy instead of leaving numbers in 
 """
 
 import random
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import optuna
@@ -27,6 +28,11 @@ _TPE_TRIES = 40
 _RANDOM_TRIES = 2_000
 # Optuna's own default of 10 random trials would be the whole of a small budget.
 _MOST_RANDOM_TRIALS = 10
+# Params with a suspect are passed over so often: one may be innocent, and part of the best.
+_PASSED_OVER = 0.8
+_SUSPECT_AFTER = 2
+
+Choice = tuple[str, Value]
 
 
 def propose(space: Space, trials: Sequence[Trial]) -> Params | None:
@@ -38,11 +44,45 @@ def propose(space: Space, trials: Sequence[Trial]) -> Params | None:
     rng = random.Random(f"{space.spec.search.seed}/{len(trials)}")
     if _kind(space) == "grid":
         return _next_of_grid(space, seen)
+    is_wary = _kind(space) == "tpe" and rng.random() < _PASSED_OVER
+    suspected = suspects(trials) if is_wary else frozenset()
+    proposal = _propose(space, trials, seen, suspected, rng)
+    if proposal is None and suspected:
+        return _propose(space, trials, seen, frozenset(), rng)
+    return proposal
+
+
+def suspects(trials: Sequence[Trial]) -> frozenset[Choice]:
+    """Values that were part of several infeasible trials and never ran.
+
+    A flag that the model or the build does not have would otherwise cost a small budget half of
+    its trials: the first proposals are random, and TPE learns from crashes only beside successes.
+    """
+    crashed = Counter(
+        choice
+        for trial in trials
+        if trial.state is TrialState.INFEASIBLE
+        for choice in trial.params.items()
+    )
+    ran = {c for t in trials if t.state is TrialState.MEASURED for c in t.params.items()}
+    return frozenset(c for c, count in crashed.items() if count >= _SUSPECT_AFTER and c not in ran)
+
+
+def _propose(
+    space: Space,
+    trials: Sequence[Trial],
+    seen: set[Hashable],
+    suspected: frozenset[Choice],
+    rng: random.Random,
+) -> Params | None:
+    def is_new(params: Params) -> bool:
+        return space.identity(params) not in seen and suspected.isdisjoint(params.items())
+
     if _kind(space) == "tpe":
-        proposal = _propose_tpe(space, trials, seen, rng.randrange(2**32))
+        proposal = _propose_tpe(space, trials, is_new, rng.randrange(2**32))
         if proposal is not None:
             return proposal
-    return _propose_random(space, seen, rng)
+    return _propose_random(space, is_new, rng)
 
 
 def _kind(space: Space) -> str:
@@ -55,33 +95,34 @@ def _kind(space: Space) -> str:
 
 
 def _next_of_grid(space: Space, seen: set[Hashable]) -> Params | None:
+    def is_new(params: Params) -> bool:
+        return space.identity(params) not in seen
+
     if space.size > ENUMERATION_LIMIT:
-        return _propose_random(space, seen, random.Random(space.spec.search.seed))
-    combinations = space.combinations(space.spec.search.seed)
-    return next((p for p in combinations if space.identity(p) not in seen), None)
+        return _propose_random(space, is_new, random.Random(space.spec.search.seed))
+    return next(filter(is_new, space.combinations(space.spec.search.seed)), None)
 
 
-def _propose_random(space: Space, seen: set[Hashable], rng: random.Random) -> Params | None:
+def _propose_random(
+    space: Space, is_new: Callable[[Params], bool], rng: random.Random
+) -> Params | None:
     for _ in range(_RANDOM_TRIES):
         params = space.random(rng)
-        if params is not None and space.identity(params) not in seen:
+        if params is not None and is_new(params):
             return params
     if space.size > ENUMERATION_LIMIT:
         return None
-    return next(
-        (p for p in space.combinations(rng.randrange(2**32)) if space.identity(p) not in seen),
-        None,
-    )
+    return next(filter(is_new, space.combinations(rng.randrange(2**32))), None)
 
 
 def _propose_tpe(
-    space: Space, trials: Sequence[Trial], seen: set[Hashable], seed: int
+    space: Space, trials: Sequence[Trial], is_new: Callable[[Params], bool], seed: int
 ) -> Params | None:
     study = _copy_of(space, trials, seed)
     for _ in range(_TPE_TRIES):
         asked = study.ask()
         params = space.settle(_suggest(space, asked))
-        if params is not None and space.identity(params) not in seen:
+        if params is not None and is_new(params):
             return params
         if params is None:
             asked.set_constraint("constraint", 1.0)

@@ -123,6 +123,15 @@ class Study:
                 merged = {**frozen.user_attrs.get("progress", {}), **progress}
                 self._storage.set_trial_user_attr(trial_id, "progress", merged)
 
+    def noted(self, number: int) -> Mapping[str, Any]:
+        """What `note` kept of a trial."""
+        with translated_errors():
+            trial_id = self._trial_id(number)
+            noted: Mapping[str, Any] = self._storage.get_trial_user_attrs(trial_id).get(
+                "progress", {}
+            )
+            return noted
+
     def tell(self, number: int, result: TrialResult, *, now_s: float) -> Trial:
         """Records a result once; the first one wins. Returns the trial as it is stored."""
         with self._lock, translated_errors():

@@ -50,7 +50,8 @@ class Trial:
         reason: Why there is no score; None when there is one.
         message: One sentence for a person.
         attempt: How often it was started, from 1.
-        spans: Seconds by step, all attempts together.
+        spans: Seconds by step, all attempts together: `queue` (waiting for GPUs), `deploy`,
+            `idle` (a server that is up and not measured), `benchmark`.
         gpus: GPUs it holds while it is deployed.
         started_s: Unix time at which it was asked for.
         ended_s: Unix time at which it was told; None while it runs.
@@ -90,8 +91,8 @@ class Trial:
 
     @property
     def gpu_seconds(self) -> float:
-        """GPU-seconds it cost: starting, failing and idling counted."""
-        return self.gpus * sum(self.spans.get(step, 0.0) for step in ("deploy", "benchmark"))
+        """GPU-seconds it cost: starting, failing and idling counted, waiting for room not."""
+        return self.gpus * sum(s for step, s in self.spans.items() if step != "queue")
 
 
 @dataclass(frozen=True)

@@ -63,13 +63,14 @@ class Deployer(Protocol):
         order: Order,
         *,
         on_line: Callable[[str], None],
+        on_room: Callable[[], None],
         is_cancelled: Callable[[], bool],
     ) -> Server | Failure:
         """Starts the server and waits until it serves a completion with this configuration.
 
         A server of the same order that runs already is taken away first: nobody knows what
         it has been through. `on_line` hears the engine's log until the server is released, in
-        any thread.
+        any thread. `on_room` is called once GPUs were given to it: waiting for room costs nothing.
 
         Raises:
             DeployError: The world broke, or the wait was cancelled (Reason.INTERRUPTED).

@@ -169,5 +169,6 @@ class _Run:
             message = f"the tuner was killed {trial.attempt} times while this trial ran"
             steps.tell(self._site, trial, Failed(Reason.INTERRUPTED, message))
             return None
-        self._study.note(trial.number, attempt=trial.attempt + 1)
+        # The server of a killed tuner has ended with it: nothing was held since.
+        self._study.note(trial.number, attempt=trial.attempt + 1, held_since_s=None)
         return self._study.trial(trial.number)

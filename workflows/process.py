@@ -39,11 +39,13 @@ class ProcessDeployer:
         order: Order,
         *,
         on_line: Callable[[str], None],
+        on_room: Callable[[], None],
         is_cancelled: Callable[[], bool],
     ) -> Server | Failure:
         """Starts the server and waits until it serves a completion with this configuration.
 
-        `on_line` hears the engine's log until the server is released, in a thread of its own.
+        `on_line` hears the engine's log until the server is released, in a thread of its own;
+        `on_room` is called as soon as the machine's GPUs were given to it.
 
         Raises:
             DeployError: The world broke, or the wait was cancelled (Reason.INTERRUPTED).
@@ -57,7 +59,7 @@ class ProcessDeployer:
         outcome: Server | Failure | None = None
         try:
             with world_may_break():
-                outcome = _bring_up(order, plan, engine, on_line, is_cancelled)
+                outcome = _bring_up(order, plan, engine, on_line, on_room, is_cancelled)
             return outcome
         finally:
             if not isinstance(outcome, Server):
@@ -116,12 +118,14 @@ def _bring_up(
     plan: Plan,
     engine: EngineProcess,
     on_line: Callable[[str], None],
+    on_room: Callable[[], None],
     is_cancelled: Callable[[], bool],
 ) -> Server | Failure:
     there = machine_gpus()
     if there and order.gpus > len(there):
         return _too_few_gpus(order.gpus, len(there))
     engine.take_gpus(there, order.gpus, on_wait=on_line, is_cancelled=is_cancelled)
+    on_room()
     launch = launch_of(order, plan.model, engine.take_port())
     args = order.engine.command_line(launch)
     try:

@@ -5,10 +5,11 @@ it needs from the storage, may be called again after a crash, and does nothing a
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason, StudyError, TrialError
 from inference_autotuner.optimizer.metrics import Measurement
@@ -113,26 +114,36 @@ def deploy(site: Site, trial: Trial) -> Server | None:
     Raises:
         StudyError: The task is at fault: every trial would fail alike.
     """
-    with timed(site, trial, "deploy"):
-        outcome = _start(site, trial)
+    site.listener(StepBegan(trial, "deploy"))
+    _book_idle(site, trial)
+    with timed(site, trial, "queue") as span:
+        outcome = _start(site, trial, span)
     if isinstance(outcome, Server):
         site.study.note(
             trial.number,
             engine_args=list(outcome.engine_args),
             resolved=dict(outcome.resolved),
+            server={"url": outcome.url, "served_name": outcome.served_name},
+            held_since_s=site.now_s(),
         )
         return outcome
+    site.study.note(trial.number, held_since_s=None)
     tell(site, trial, _result_of(outcome, _log_tail(site, trial)))
     if outcome.blame is Blame.TASK:
         raise StudyError(outcome.message)
     return None
 
 
-def _start(site: Site, trial: Trial) -> Server | Failure:
+def _start(site: Site, trial: Trial, span: "Span") -> Server | Failure:
+    def on_room() -> None:
+        span.go_on_as("deploy")
+        site.study.note(trial.number, held_since_s=site.now_s())
+
     try:
         return site.deployer.deploy(
             order_of(site.study, trial),
             on_line=lambda text: site.listener(Line(trial, "engine", text)),
+            on_room=on_room,
             is_cancelled=site.is_cancelled,
         )
     except TrialError as error:
@@ -144,11 +155,14 @@ def benchmark(site: Site, trial: Trial, server: Server) -> Measurement | None:
 
     The server is released as soon as it was measured: what holds a GPU spans one step only.
     """
+    site.listener(StepBegan(trial, "benchmark"))
+    _book_idle(site, trial)
     with timed(site, trial, "benchmark"):
         try:
             outcome = _load(site, trial, server)
         finally:
             site.deployer.release(site.study.name, trial.name)
+    site.study.note(trial.number, held_since_s=None)
     if isinstance(outcome, Measurement):
         return outcome
     tell(site, trial, outcome)
@@ -185,6 +199,7 @@ def release(site: Site, trial: Trial) -> Trial:
     site.deployer.release(site.study.name, trial.name)
     stored = site.study.trial(trial.number)
     if stored.state is TrialState.RUNNING:
+        _book_idle(site, trial)
         message = "the trial was interrupted before it was measured"
         stored = tell(site, trial, Failed(Reason.INTERRUPTED, message))
     return stored
@@ -203,18 +218,48 @@ def order_of(study: Study, trial: Trial) -> Order:
     )
 
 
+class Span:
+    """The seconds of a step; part of the way it may turn out to be another one."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._began = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def go_on_as(self, step: str) -> None:
+        """What follows belongs to `step`."""
+        self.end()
+        self._step, self._began = step, time.monotonic()
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self.seconds[self._step] = time.monotonic() - self._began
+
+
 @contextmanager
-def timed(site: Site, trial: Trial, step: str) -> Iterator[None]:
+def timed(site: Site, trial: Trial, step: str) -> Iterator[Span]:
     """Adds the seconds of a step to the trial's record, however the step ends."""
-    site.listener(StepBegan(trial, step))
-    before = site.study.trial(trial.number).spans
-    began = time.monotonic()
+    span = Span(step)
     try:
-        yield
+        yield span
     finally:
-        spent = time.monotonic() - began
-        spans = {**before, step: round(before.get(step, 0.0) + spent, 3)}
-        site.study.note(trial.number, spans=spans)
+        span.end()
+        book(site, trial, span.seconds)
+
+
+def book(site: Site, trial: Trial, seconds: Mapping[str, float], **noted: Any) -> None:
+    """Adds to the seconds of a trial's steps."""
+    before = site.study.trial(trial.number).spans
+    added = {step: round(before.get(step, 0.0) + spent, 3) for step, spent in seconds.items()}
+    site.study.note(trial.number, spans={**before, **added}, **noted)
+
+
+def _book_idle(site: Site, trial: Trial) -> None:
+    """What a server holds between two steps, or held during one that was lost, costs as well."""
+    held_since_s = site.study.noted(trial.number).get("held_since_s")
+    if held_since_s is not None:
+        idle = max(0.0, site.now_s() - held_since_s)
+        book(site, trial, {"idle": idle}, held_since_s=site.now_s())
 
 
 def _log_tail(site: Site, trial: Trial) -> str:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from inference_autotuner.optimizer.errors import Reason
 from inference_autotuner.optimizer.objective import objective_values, violations
-from inference_autotuner.optimizer.sampler import propose
+from inference_autotuner.optimizer.sampler import propose, suspects
 from inference_autotuner.optimizer.space import Space, build_space
 from inference_autotuner.optimizer.spec import Spec
-from inference_autotuner.optimizer.trial import Params, Trial, TrialKind, TrialState
+from inference_autotuner.optimizer.trial import Params, Trial, TrialKind, TrialState, Value
 from tests.optimizer.tasks import measurement, vllm_task
 
 PARAMETERS: dict[str, Any] = {
@@ -124,3 +124,34 @@ def test_a_baseline_outside_the_space_does_not_end_the_joint_sampling() -> None:
     space = space_of("tpe", **{"max-num-seqs": [7, 9, 11], "enforce-eager": [True, False]})
     trials = explore(space, [TrialState.MEASURED] * 6)
     assert len(trials) == 7
+
+
+def test_a_value_that_crashed_twice_and_never_ran_is_suspected_until_it_runs() -> None:
+    def trial(number: int, state: TrialState, **params: Value) -> Trial:
+        return Trial(number, TrialKind.EXPLORE, params, state)
+
+    crashed = [
+        trial(1, TrialState.INFEASIBLE, spec="mtp", threads=1),
+        trial(2, TrialState.INFEASIBLE, spec="mtp", threads=2),
+    ]
+    assert suspects(crashed) == {("spec", "mtp")}
+    assert suspects(crashed[:1]) == frozenset()
+    assert suspects([*crashed, trial(3, TrialState.MEASURED, spec="mtp")]) == frozenset()
+
+
+def test_a_value_that_never_works_costs_at_most_three_of_ten_trials() -> None:
+    parameters = {"max-num-seqs": [16, 64, 256], "spec-method": ["none", "ngram"]}
+    parameters |= {"max-num-batched-tokens": [512, 2048, 8192], "enforce-eager": [True, False]}
+    spent = []
+    for seed in range(20):
+        task = vllm_task(parameters, search={"seed": seed}, budget={"trials": 10})
+        space = build_space(task.spec)
+        trials = [ended(0, space.baseline, task.spec, TrialState.MEASURED)]
+        while len(trials) < 10:
+            params = propose(space, trials)
+            assert params is not None
+            is_broken = params["spec-method"] == "ngram"
+            state = TrialState.INFEASIBLE if is_broken else TrialState.MEASURED
+            trials.append(ended(len(trials), params, task.spec, state))
+        spent.append(sum(trial.state is TrialState.INFEASIBLE for trial in trials))
+    assert max(spent) <= 3

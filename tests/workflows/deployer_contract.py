@@ -24,16 +24,23 @@ class Site:
         order: Makes an order from flags of the fake engine, and fields of the order.
         leftovers: Names everything of ours that is still there.
         heard: Lines of engines' logs.
+        roomy: Trials that were given what they hold.
     """
 
     deployer: Deployer
     order: Callable[..., Order]
     leftovers: Callable[[], list[str]]
     heard: list[str] = field(default_factory=list)
+    roomy: list[str] = field(default_factory=list)
 
     def deploy(self, flags: Mapping[str, Any] | None = None, **fields: Any) -> Server | Failure:
         order = self.order(flags or {}, **fields)
-        return self.deployer.deploy(order, on_line=self.heard.append, is_cancelled=lambda: False)
+        return self.deployer.deploy(
+            order,
+            on_line=self.heard.append,
+            on_room=lambda: self.roomy.append(order.trial),
+            is_cancelled=lambda: False,
+        )
 
 
 def ask(server: Server, path: str = "/v1/completions") -> Any:
@@ -60,6 +67,7 @@ class DeployerContract:
         assert isinstance(server, Server)
         assert ask(server)["choices"]
         assert not server.url.endswith("/v1")
+        assert len(site.roomy) == 1
 
     def test_a_server_runs_with_the_flags_of_its_order(self, site: Site) -> None:
         server = site.deploy({"loading": 0.2, "chat-only": True})
@@ -152,7 +160,12 @@ class DeployerContract:
     def test_a_cancelled_deployment_is_interrupted_and_leaves_nothing(self, site: Site) -> None:
         order = site.order({"loading": 600})
         with pytest.raises(DeployError) as caught:
-            site.deployer.deploy(order, on_line=site.heard.append, is_cancelled=soon(0.5))
+            site.deployer.deploy(
+                order,
+                on_line=site.heard.append,
+                on_room=lambda: None,
+                is_cancelled=soon(0.5),
+            )
         assert caught.value.reason is Reason.INTERRUPTED
         assert site.leftovers() == []
 

@@ -39,9 +39,11 @@ class FakeDeployer:
         order: Order,
         *,
         on_line: Callable[[str], None],
+        on_room: Callable[[], None],
         is_cancelled: Callable[[], bool],
     ) -> Server | Failure:
         """Up at once."""
+        on_room()
         with self.lock:
             self.deployed.append(order.trial)
             self.up.add((order.study, order.trial))

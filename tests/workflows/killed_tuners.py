@@ -45,7 +45,9 @@ def run_trial() -> None:
     """Deploys and releases; the engine starts a helper that leaves the process group."""
     deployer = ProcessDeployer()
     order = make_order({"helper": "session"}, base=Path("/"), gpus=1)
-    deployer.deploy(order, on_line=lambda line: None, is_cancelled=lambda: False)
+    deployer.deploy(
+        order, on_line=lambda line: None, on_room=lambda: None, is_cancelled=lambda: False
+    )
     deployer.release(order.study, order.trial)
 
 

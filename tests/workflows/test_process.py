@@ -354,10 +354,12 @@ def test_a_server_that_waits_for_gpus_says_so_and_can_be_cancelled(
         site.deployer.deploy(
             order,
             on_line=site.heard.append,
+            on_room=lambda: site.roomy.append("t-0002"),
             is_cancelled=lambda: any("GPUs" in line for line in site.heard),
         )
     assert caught.value.reason is Reason.INTERRUPTED
     assert "waiting for GPUs: 1 wanted, 0 of 2 free" in site.heard
+    assert site.roomy == ["t-0001"]
 
 
 def test_a_gpu_stays_taken_while_a_process_of_its_server_lives(

@@ -1,5 +1,6 @@
 """The life of a trial: every way it can end, and the server gone after each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_measured_trial_is_told_with_what_it_cost_and_ran() -> None:
     scene = Scene()
     ended = scene.run()
     assert ended.state is TrialState.MEASURED
-    assert set(ended.spans) == {"deploy", "benchmark"}
+    assert set(ended.spans) == {"queue", "deploy", "idle", "benchmark"}
     assert ended.engine_args == ("--model", "m")
     assert ended.resolved == {"slots": 4}
     assert not scene.deployer.up
@@ -83,7 +84,7 @@ def test_params_that_the_engine_cannot_run_are_infeasible() -> None:
     ended = scene.run()
     assert (ended.state, ended.reason) == (TrialState.INFEASIBLE, Reason.OUT_OF_MEMORY)
     assert ended.log_tail == "the last line"
-    assert ended.spans.keys() == {"deploy"}
+    assert ended.spans.keys() == {"queue", "deploy"}
     assert not scene.deployer.up
 
 
@@ -155,3 +156,20 @@ def test_asking_while_stopping_begins_nothing() -> None:
     assert isinstance(answer, Finished)
     assert answer.is_stopped
     assert scene.study.trials() == []
+
+
+def test_waiting_for_room_costs_no_gpu_seconds_and_idling_does() -> None:
+    spans = {"queue": 100.0, "deploy": 10.0, "idle": 3.0, "benchmark": 20.0}
+    assert (
+        Trial(0, TrialKind.EXPLORE, {}, TrialState.MEASURED, gpus=2, spans=spans).gpu_seconds == 66
+    )
+
+
+def test_a_server_that_was_lost_with_its_step_is_booked_as_idle() -> None:
+    scene = Scene()
+    trial = scene.ask()
+    assert steps.deploy(scene.site, trial)
+    late = replace(scene.site, now_s=lambda: 9.5)  # seven and a half seconds later
+    ended = steps.release(late, trial)
+    assert ended.spans["idle"] == 7.5
+    assert (ended.state, ended.reason) == (TrialState.FAILED, Reason.INTERRUPTED)

@@ -24,7 +24,9 @@ from tests.workflows.fake_engine import make_order
 
 def deploy():
     order = make_order({"helper": "session"}, base=Path("/"))
-    deployer.deploy(order, on_line=lambda line: None, is_cancelled=lambda: False)
+    deployer.deploy(
+        order, on_line=lambda line: None, on_room=lambda: None, is_cancelled=lambda: False
+    )
 
 deployer = ProcessDeployer()
 thread = threading.Thread(target=deploy)
