@@ -5,9 +5,11 @@ back, telling twice keeps the first result.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -47,8 +49,39 @@ _STATES = {
 LOG_TAIL_LIMIT = 4096
 
 
+_PAUSE_S = 2.0
+Given = ParamSpec("Given")
+Got = TypeVar("Got")
+
+
+def _patient(
+    method: Callable[Concatenate["Study", Given], Got],
+) -> Callable[Concatenate["Study", Given], Got]:
+    """Calls again while the storage does not answer, as long as the study has patience."""
+
+    @wraps(method)
+    def call(study: "Study", /, *args: Given.args, **kwargs: Given.kwargs) -> Got:
+        deadline = time.monotonic() + study.patience_s
+        while True:
+            try:
+                return method(study, *args, **kwargs)
+            except StorageUnavailableError:
+                if time.monotonic() + _PAUSE_S > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    return call
+
+
 class Study:
-    """One search in the storage. Threads of one process may share it."""
+    """One search in the storage. Threads of one process may share it.
+
+    Attributes:
+        patience_s: How long a call waits for a storage that does not answer. A step on a cluster
+            sets it: what it has measured cost GPU-hours, and must not be lost to a restart.
+    """
+
+    patience_s = 0.0
 
     def __init__(self, storage: BaseStorage, study_id: int, name: str, task: TuningTask) -> None:
         self._storage = storage
@@ -58,6 +91,7 @@ class Study:
         self.space = build_space(task.spec)
         self._lock = threading.RLock()
 
+    @_patient
     def trials(self) -> list[Trial]:
         """Every trial so far, by number."""
         with translated_errors():
@@ -83,6 +117,7 @@ class Study:
         """Params to explore next, or None when every combination was tried."""
         return propose(self.space, trials)
 
+    @_patient
     def begin(self, key: str, kind: TrialKind, params: Params, *, now_s: float) -> Trial:
         """The trial of `key`: made on the first call, the same one on every later call."""
         with self._lock, translated_errors():
@@ -111,7 +146,8 @@ class Study:
             user_attrs={"asked": asked},
         )
 
-    def note(self, number: int, **progress: Any) -> None:
+    @_patient
+    def note(self, /, number: int, **progress: Any) -> None:
         """Adds to what is known of a running trial: `attempt`, `spans`, `engine_args`, ….
 
         After the trial was told nothing is written: the first result stays as it is.
@@ -123,6 +159,7 @@ class Study:
                 merged = {**frozen.user_attrs.get("progress", {}), **progress}
                 self._storage.set_trial_user_attr(trial_id, "progress", merged)
 
+    @_patient
     def noted(self, number: int) -> Mapping[str, Any]:
         """What `note` kept of a trial."""
         with translated_errors():
@@ -132,6 +169,7 @@ class Study:
             )
             return noted
 
+    @_patient
     def tell(self, number: int, result: TrialResult, *, now_s: float) -> Trial:
         """Records a result once; the first one wins. Returns the trial as it is stored."""
         with self._lock, translated_errors():
@@ -175,11 +213,13 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
+    @_patient
     def set_attribute(self, name: str, value: Any) -> None:
         """Keeps something about the whole study: `phase`, `verdict`, `facts`."""
         with self._lock, translated_errors():
             self._storage.set_study_user_attr(self._id, name, value)
 
+    @_patient
     def attribute(self, name: str) -> Any:
         """What `set_attribute` kept, or None."""
         with translated_errors():

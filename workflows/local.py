@@ -68,14 +68,12 @@ def run_study(
     """
     with run_lock(study.name):
         check_tools(study)
-        study.set_attribute("stop_requested", False)
-        study.set_attribute("phase", "running")
+        steps.note_begin(study)
         study.set_attribute("facts", machine_facts())
         for leftover in deployer.sweep(study.name):
             listener(Notice(f"removed a leftover of an earlier run: {leftover}"))
         finished = _Run(study, deployer, listener, stop, measure).run()
-        study.set_attribute("end", {"reason": finished.reason, "sentence": finished.sentence})
-        study.set_attribute("phase", "finished" if finished.is_final else "stopped")
+        steps.note_end(study, finished)
         listener(StudyEnded(finished))
         return finished
 
@@ -114,7 +112,6 @@ class _Run:
             listener,
             is_cancelled=lambda: self._is_cancelled,
             measure=measure,
-            forgive_before=len(study.trials()),
         )
         self._left_over = [t for t in study.trials() if t.state is TrialState.RUNNING]
 
@@ -161,7 +158,9 @@ class _Run:
                 if taken_up := self._take_up(self._left_over.pop(0)):
                     return taken_up
             key = f"local-{len(self._study.trials())}"
-            return steps.ask(self._site, key, is_stopping=self._is_stopping)
+            return steps.ask(
+                self._study, key, now_s=self._site.now_s(), is_stopping=self._is_stopping
+            )
 
     def _take_up(self, trial: Trial) -> Trial | None:
         """A trial that a killed run left; None when it is likely what kills the tuner."""

@@ -21,6 +21,13 @@ def conclude(study: Study) -> Verdict:
     return verdict
 
 
+def judge(study: Study) -> Verdict:
+    """Decides the verdict and keeps it; the files can be written from the storage at any time."""
+    verdict = decide(study.space, study.trials())
+    study.set_attribute("verdict", verdict.to_dict())
+    return verdict
+
+
 def stored_verdict(study: Study) -> Verdict | None:
     """The verdict of a study that has ended; None while it runs."""
     stored = study.attribute("verdict")

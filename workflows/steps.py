@@ -5,9 +5,10 @@ it needs from the storage, may be called again after a crash, and does nothing a
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,6 @@ class Site:
         is_cancelled: Whether everything is to end now.
         now_s: Unix time.
         measure: Loads a server with traffic, as `benchmark.measure` does.
-        forgive_before: Failures of trials below this number are an earlier run's.
     """
 
     study: Study
@@ -61,39 +61,42 @@ class Site:
     is_cancelled: Callable[[], bool]
     now_s: Callable[[], float] = time.time
     measure: Callable[..., Measurement] = measure
-    forgive_before: int = 0
 
 
-def ask(site: Site, key: str, *, is_stopping: bool) -> Trial | Wait | Finished:
+def ask(study: Study, key: str, *, now_s: float, is_stopping: bool) -> Trial | Wait | Finished:
     """The next trial of the study; the same key gets the same trial back."""
-    study = site.study
     if known := study.find(key):
         return known
     trials = study.trials()
-    move = _move(site, trials, is_stopping=is_stopping)
+    plan = partial(
+        next_move,
+        study.space,
+        trials,
+        now_s=now_s,
+        is_stopping=is_stopping,
+        forgive_before=study.attribute("forgive_before") or 0,
+    )
+    move: Move = plan()
     if isinstance(move, Explore):
         params = study.propose(trials)
-        if params is not None:
-            move = Run(TrialKind.EXPLORE, params)
-        else:
-            move = _move(site, trials, is_stopping=is_stopping, is_exhausted=True)
+        move = plan(is_exhausted=True) if params is None else Run(TrialKind.EXPLORE, params)
     if not isinstance(move, Run):
         assert not isinstance(move, Explore)
         return move
-    return study.begin(key, move.kind, move.params, now_s=site.now_s())
+    return study.begin(key, move.kind, move.params, now_s=now_s)
 
 
-def _move(
-    site: Site, trials: Sequence[Trial], *, is_stopping: bool, is_exhausted: bool = False
-) -> Move:
-    return next_move(
-        site.study.space,
-        trials,
-        now_s=site.now_s(),
-        is_stopping=is_stopping,
-        is_exhausted=is_exhausted,
-        forgive_before=site.forgive_before,
-    )
+def note_begin(study: Study) -> None:
+    """A run begins, or goes on: what failed in an earlier one may have been mended since."""
+    study.set_attribute("stop_requested", False)
+    study.set_attribute("forgive_before", len(study.trials()))
+    study.set_attribute("phase", "running")
+
+
+def note_end(study: Study, finished: Finished) -> None:
+    """Keeps why nothing more is started."""
+    study.set_attribute("end", {"reason": finished.reason, "sentence": finished.sentence})
+    study.set_attribute("phase", "finished" if finished.is_final else "stopped")
 
 
 def run_trial(site: Site, trial: Trial) -> Trial:

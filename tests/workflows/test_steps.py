@@ -52,7 +52,7 @@ class Scene:
         )
 
     def ask(self, key: str = "k") -> Trial:
-        asked = steps.ask(self.site, key, is_stopping=False)
+        asked = steps.ask(self.study, key, now_s=2.0, is_stopping=False)
         assert isinstance(asked, Trial)
         return asked
 
@@ -152,7 +152,7 @@ def test_a_bug_in_a_step_still_releases_the_server_and_tells_the_trial() -> None
 
 def test_asking_while_stopping_begins_nothing() -> None:
     scene = Scene()
-    answer = steps.ask(scene.site, "k", is_stopping=True)
+    answer = steps.ask(scene.study, "k", now_s=2.0, is_stopping=True)
     assert isinstance(answer, Finished)
     assert answer.is_stopped
     assert scene.study.trials() == []

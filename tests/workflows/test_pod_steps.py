@@ -1,0 +1,272 @@
+"""Each step in a pod of its own: lost, repeated or out of order, it does the right thing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inference_autotuner.optimizer.errors import (
+    Blame,
+    Failure,
+    Reason,
+    StorageUnavailableError,
+    StudyError,
+)
+from inference_autotuner.optimizer.metrics import Measurement
+from inference_autotuner.optimizer.storage import open_storage
+from inference_autotuner.optimizer.study import Study, open_study
+from inference_autotuner.optimizer.trial import Trial, TrialState
+from inference_autotuner.workflows import pod_steps, steps
+from inference_autotuner.workflows.pod_steps import StillWaitingError, key_of, workflow_of
+from inference_autotuner.workflows.steps import Site
+from tests.workflows.doubles import FakeDeployer, scripted, steady, task
+
+OUT_OF_MEMORY = Failure(Blame.PARAMS, Reason.OUT_OF_MEMORY, "no room for the KV cache")
+NO_MODEL = Failure(Blame.TASK, Reason.MODEL_NOT_FOUND, "there is no such model")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTUNER_STATE", str(tmp_path))
+    monkeypatch.setattr(steps, "tokenizer_of", lambda spec, base: "tokenizer")
+
+
+class Cluster:
+    """A study whose steps are called one by one, as pods would."""
+
+    def __init__(self, **spec: object) -> None:
+        self.study: Study = open_study(open_storage("memory://"), task(**spec), base="/", now_s=1.0)
+        steps.note_begin(self.study)
+        self.deployer = FakeDeployer()
+        self.measured: list[str] = []
+        self.says: Callable[[str], Measurement] = steady
+
+    @property
+    def site(self) -> Site:
+        def measure(trial: str) -> Measurement:
+            self.measured.append(trial)
+            return self.says(trial)
+
+        return Site(
+            self.study,
+            self.deployer,
+            lambda event: None,
+            is_cancelled=lambda: False,
+            now_s=lambda: 2.0,
+            measure=scripted(measure),
+        )
+
+    def ask(self, slot: int = 0, wait_s: float = 0.0) -> pod_steps.Outputs:
+        return pod_steps.ask(
+            self.study, key_of("uid", f"{slot:03d}"), wait_s=wait_s, sleep=lambda _: None
+        )
+
+    def run(self, slot: int) -> pod_steps.Outputs:
+        asked = self.ask(slot)
+        if asked["proceed"] == "true":
+            number = int(asked["trial"])
+            if pod_steps.deploy(self.site, number)["outcome"] == "serves":
+                pod_steps.benchmark(self.site, number)
+                pod_steps.tell(self.study, number)
+            pod_steps.release(self.site, number)
+        return asked
+
+    def trial(self, number: int = 0) -> Trial:
+        return self.study.trial(number)
+
+
+def test_a_whole_study_ends_with_a_verdict_as_on_one_machine() -> None:
+    cluster = Cluster()
+    said = [cluster.run(slot) for slot in range(6)]
+    assert [each["proceed"] for each in said] == ["true"] * 4 + ["false"] * 2
+    assert cluster.study.attribute("phase") == "finished"
+    assert cluster.study.attribute("verdict")["kind"]
+    assert "4 of 4 trials explored" in said[-1]["message"]
+    assert not cluster.deployer.up
+
+
+def test_an_ask_that_is_tried_again_gives_the_same_trial() -> None:
+    cluster = Cluster()
+    assert cluster.ask(0) == cluster.ask(0)
+    assert len(cluster.study.trials()) == 1
+
+
+def test_an_ask_says_which_trial_it_is_and_what_it_tries() -> None:
+    cluster = Cluster()
+    assert cluster.ask() | {"message": ""} == {
+        "proceed": "true",
+        "trial": "0",
+        "kind": "baseline",
+        "params": "(baseline)",
+        "message": "",
+    }
+
+
+def test_an_ask_of_a_trial_that_was_told_has_nothing_to_do() -> None:
+    cluster = Cluster()
+    cluster.run(0)
+    assert cluster.ask(0)["proceed"] == "false"
+
+
+def test_an_ask_waits_for_the_trials_that_decide_and_then_may_be_tried_again() -> None:
+    cluster = Cluster(budget={"trials": 1}, confirm={"repeats": 1})
+    cluster.ask(0)
+    with pytest.raises(StillWaitingError) as caught:
+        pod_steps.ask(
+            cluster.study,
+            "uid-001",
+            wait_s=5.0,
+            now_s=iter(range(100)).__next__,
+            sleep=lambda _: None,
+        )
+    assert caught.value.exit_code == 75
+
+
+def test_a_deploy_that_cannot_run_the_params_tells_and_does_not_fail() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    cluster.deployer.behave = lambda params: OUT_OF_MEMORY
+    outputs = pod_steps.deploy(cluster.site, 0)
+    assert outputs["outcome"] == "told"
+    assert "OutOfMemory: no room for the KV cache" in outputs["message"]
+    assert cluster.trial().state is TrialState.INFEASIBLE
+
+
+def test_what_every_trial_would_meet_alike_ends_the_study_and_says_why() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    cluster.deployer.behave = lambda params: NO_MODEL
+    with pytest.raises(StudyError, match="no such model") as caught:
+        pod_steps.deploy(cluster.site, 0)
+    assert caught.value.exit_code == 70
+    asked = cluster.ask(1)
+    assert asked == {"proceed": "false", "message": "there is no such model"}
+    assert cluster.study.attribute("phase") == "stopped"
+
+
+def test_a_storage_that_does_not_answer_does_not_end_the_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    cluster.ask()
+
+    def unavailable(*_: object) -> None:
+        raise StorageUnavailableError("away")
+
+    monkeypatch.setattr(steps, "deploy", unavailable)
+    with pytest.raises(StorageUnavailableError):
+        pod_steps.deploy(cluster.site, 0)
+    assert not cluster.study.attribute("stop_requested")
+
+
+def test_a_benchmark_that_is_tried_again_measures_only_once() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    first = pod_steps.benchmark(cluster.site, 0)
+    assert pod_steps.benchmark(cluster.site, 0) == first
+    assert cluster.measured == ["t-0000"]
+    assert first["outcome"] == "measured"
+    assert "output tok/s" in first["message"]
+
+
+def test_the_server_is_gone_before_the_benchmark_step_ends() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    assert cluster.deployer.up
+    pod_steps.benchmark(cluster.site, 0)
+    assert not cluster.deployer.up
+
+
+def test_a_lost_tell_is_made_good_by_the_release() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    pod_steps.benchmark(cluster.site, 0)
+    pod_steps.release(cluster.site, 0)
+    assert cluster.trial().state is TrialState.MEASURED
+
+
+def test_telling_twice_keeps_the_first_result() -> None:
+    cluster = Cluster()
+    cluster.run(0)
+    told = cluster.trial()
+    assert "SLOs:" in pod_steps.tell(cluster.study, 0)["score"]
+    assert cluster.trial() == told
+
+
+def test_a_deploy_after_the_measurement_starts_no_server() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    pod_steps.benchmark(cluster.site, 0)
+    cluster.deployer.deployed.clear()
+    assert pod_steps.deploy(cluster.site, 0)["outcome"] == "serves"
+    assert not cluster.deployer.deployed
+
+
+def test_a_release_without_a_measurement_fails_the_trial_and_frees_its_server() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    said = pod_steps.release(cluster.site, 0)["message"]
+    assert "t-0000 is failed: Interrupted" in said
+    assert not cluster.deployer.up
+
+
+def test_a_sweep_settles_what_was_left_and_says_how_the_study_stands() -> None:
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask(1)
+    said = pod_steps.sweep(cluster.site)["message"]
+    assert cluster.trial(1).reason is Reason.INTERRUPTED
+    assert "is stopped" in said
+    assert "submit the task again" in cluster.study.attribute("end")["sentence"]
+    assert cluster.study.attribute("verdict") is not None
+    assert cluster.deployer.swept == 1
+
+
+def test_a_sweep_leaves_a_finished_study_finished() -> None:
+    cluster = Cluster()
+    for slot in range(5):
+        cluster.run(slot)
+    pod_steps.sweep(cluster.site)
+    assert cluster.study.attribute("phase") == "finished"
+
+
+def test_trials_of_a_workflow_that_runs_are_not_failed() -> None:
+    cluster = Cluster()
+    cluster.ask(0)
+    assert pod_steps.fail_running(cluster.study, 3.0, lambda: {"uid"}) == []
+    assert cluster.trial().state is TrialState.RUNNING
+    assert len(pod_steps.fail_running(cluster.study, 3.0, lambda: {"another"})) == 1
+
+
+def test_a_trial_knows_the_workflow_that_asked_for_it() -> None:
+    cluster = Cluster()
+    cluster.ask(7)
+    assert workflow_of(cluster.trial()) == "uid"
+    assert workflow_of(replace(cluster.trial(), key=key_of("1a2b-3c4d", "007"))) == "1a2b-3c4d"
+
+
+def test_a_patient_study_outlives_a_storage_that_is_away_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    cluster.ask()
+    monkeypatch.setattr("inference_autotuner.optimizer.study._PAUSE_S", 0.01)
+    answers = cluster.study._storage.get_all_trials
+    refusals = iter(range(3))
+
+    def hesitant(*args: object, **kwargs: object) -> object:
+        if next(refusals, None) is not None:
+            raise OSError(5, "away")
+        return answers(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cluster.study._storage, "get_all_trials", hesitant)
+    with pytest.raises(StorageUnavailableError):
+        cluster.study.trials()
+    cluster.study.patience_s = 60.0
+    assert len(cluster.study.trials()) == 1
