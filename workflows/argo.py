@@ -17,6 +17,7 @@ from typing import Any
 from hera.workflows import Container, Parameter, Resources, RetryStrategy, Step, Steps, Workflow
 from hera.workflows import models as m
 
+from inference_autotuner.manifests.labels import MANAGED_BY, STUDY
 from inference_autotuner.optimizer.errors import Mistake, TaskError
 from inference_autotuner.optimizer.forecast import trial_most_s
 from inference_autotuner.optimizer.spec import Spec, TuningTask
@@ -46,9 +47,6 @@ _TRANSIENT = (
 _TITLE = "workflows.argoproj.io/title"
 _DESCRIPTION = "workflows.argoproj.io/description"
 _DISPLAY_NAME = "workflows.argoproj.io/display-name"
-
-STUDY_LABEL = "inference-autotuner/study"
-MANAGED_BY = {"app.kubernetes.io/managed-by": "inference-autotuner"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def build_study_workflow(
     with Workflow(
         name=workflow_name(study, attempt),
         namespace=task.spec.deployment.namespace,
-        labels={**MANAGED_BY, STUDY_LABEL: study},
+        labels={**MANAGED_BY, STUDY: study},
         annotations=_annotations(task, study, origin),
         entrypoint="main",
         on_exit="sweep-all",
@@ -124,7 +122,7 @@ def build_study_workflow(
             fs_group=_USER,
             seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
         ),
-        pod_metadata=m.Metadata(labels={**MANAGED_BY, STUDY_LABEL: study}),
+        pod_metadata=m.Metadata(labels={**MANAGED_BY, STUDY: study}),
         pod_gc=m.PodGC(strategy="OnPodSuccess", delete_delay_duration="600s"),
         ttl_strategy=m.TTLStrategy(
             seconds_after_completion=7 * 86_400, seconds_after_success=86_400
