@@ -4,6 +4,8 @@ PYTHON := $(shell for p in $(PYTHON) python3 python3.12 python3.11; do \
 BIN := .venv/bin
 MODEL := build/models/smollm2-135m.gguf
 ROOMS := optimizer manifests workflows ui
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate -q
 
 .PHONY: demo test check format cluster-test lock
 
@@ -25,8 +27,9 @@ format: .venv/ready
 
 lock: .venv/ready  ## choose versions anew
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
-		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+	$(LOCK) --all-extras --group dev --upgrade -o requirements.lock
+	$(LOCK) --extra cluster --group build -c requirements.lock -o requirements-cluster.lock
+	$(LOCK) --extra cluster --extra bench --group build -c requirements.lock -o requirements-bench.lock
 
 .venv/ready: requirements.lock requirements-demo.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; name it: make PYTHON=/path/to/python3.12"; exit 1; }
