@@ -4,9 +4,10 @@ import fcntl
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
@@ -19,7 +20,11 @@ from inference_autotuner.optimizer.errors import (
 # Optuna announces every study on stderr.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_SCHEMES = "memory://, journal:///path/to/file"
+_SCHEMES = (
+    "memory://, journal:///path/to/file, grpc://host:port, grpcs://host:port, "
+    "postgresql://user@host/database"
+)
+_WHY_NO_SQLITE = "SQLite loses trials when two write at once; use journal:///path, or postgresql://"
 _BLOCK = 64 * 1024
 
 
@@ -84,7 +89,55 @@ def open_storage(url: str) -> BaseStorage:
         return InMemoryStorage()
     if scheme == "journal" and rest.startswith("/"):
         return _open_journal(Path(rest))
+    if scheme in ("grpc", "grpcs"):
+        return _open_service(url)
+    if scheme == "postgresql":
+        return _open_postgresql(url)
+    if scheme == "sqlite":
+        raise AutotunerError(f"{url}: {_WHY_NO_SQLITE}")
     raise AutotunerError(f"{url}: no storage address; allowed are {_SCHEMES}")
+
+
+def without_password(url: str) -> str:
+    """An address that may be shown.
+
+    >>> without_password("postgresql://tuner:secret@db/studies")
+    'postgresql://tuner:***@db/studies'
+    """
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+
+
+def _open_service(url: str) -> BaseStorage:
+    from inference_autotuner.optimizer.grpc_storage import ServiceStorage
+
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise AutotunerError(f"{url}: a storage service is named as {parts.scheme}://host:port")
+    return ServiceStorage(host=host, port=port, is_encrypted=parts.scheme == "grpcs")
+
+
+def _open_postgresql(url: str) -> BaseStorage:
+    """Optuna's relational storage, through psycopg; a dead connection is noticed and replaced."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    address = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    settings = {
+        "pool_pre_ping": True,
+        "pool_recycle": 300,
+        "connect_args": {"connect_timeout": 10, "options": "-c statement_timeout=30000"},
+    }
+    try:
+        return RDBStorage(address, engine_kwargs=settings)
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StorageUnavailableError(f"{without_password(url)}: {reason}") from error
 
 
 def _open_journal(path: Path) -> BaseStorage:
