@@ -14,12 +14,13 @@ from inference_autotuner.manifests.command import (
 )
 from inference_autotuner.manifests.environment import render
 from inference_autotuner.manifests.withhold import is_secret
-from inference_autotuner.optimizer.engine import Engine
-from inference_autotuner.optimizer.spec import TuningTask
+from inference_autotuner.optimizer.engine import Engine, Launch
+from inference_autotuner.optimizer.spec import Spec, TuningTask
 from inference_autotuner.optimizer.trial import Trial
 
 PORT = 8080
 _PROBE_PERIOD_S = 10
+_READY_PERIOD_S = 5
 _HOME = "/cache"
 _MODELS = "/models"
 
@@ -47,8 +48,10 @@ def render_deployment(
         sentence: The verdict for people.
         model: Hub id, or the path that the study served from.
     """
-    path = container_path(model)
-    variables = _variables(task, engine, is_hub_model=path is None)
+    # Where trials were pods, the path is one in the image.
+    is_in_image = task.spec.deployment.mode == "kubernetes"
+    path = model if is_in_image else container_path(model)
+    variables = engine_variables(task.spec, engine, is_hub_model=container_path(model) is None)
     launch = winning_launch(task.spec, trial.params, model=path or model, host="0.0.0.0", port=PORT)
     return render(
         "deployment.yaml.j2",
@@ -58,10 +61,10 @@ def render_deployment(
         trial=trial.name,
         sentence=sentence,
         engine=engine.name,
-        image=task.spec.engine.image or default_image(task, engine),
+        image=task.spec.engine.image or default_image(task.spec, engine),
         is_default_image=task.spec.engine.image is None,
-        command=[_literal(word) for word in engine.container_command],
-        args=[_word(word) for word in closed_words(engine, task.spec, launch)],
+        command=[literal(word) for word in engine.container_command],
+        args=container_words(engine, task.spec, launch),
         variables=variables,
         secrets=[v.secret_key for v in variables if v.secret_key and not v.is_optional],
         gpus=trial.gpus,
@@ -73,13 +76,16 @@ def render_deployment(
         models=_MODELS,
         model=model,
         model_file=posixpath.basename(path or ""),
-        is_hub_model=path is None,
+        has_model_volume=path is not None and not is_in_image,
+        secret_name=secret_name(task.metadata.name),
+        ready_period_s=_READY_PERIOD_S,
+        grace_s=None,
     )
 
 
-def default_image(task: TuningTask, engine: Engine) -> str:
+def default_image(spec: Spec, engine: Engine) -> str:
     """The image of the engine's makers in the version that was tuned."""
-    return engine.image_for(task.spec.engine.version or engine.version)
+    return engine.image_for(spec.engine.version or engine.version)
 
 
 def container_path(model: str) -> str | None:
@@ -94,18 +100,24 @@ def container_path(model: str) -> str | None:
     return posixpath.join(_MODELS, posixpath.basename(model.rstrip("/")) or "model")
 
 
-def _variables(
-    task: TuningTask, engine: Engine, *, is_hub_model: bool
+def secret_name(task: str) -> str:
+    """The Secret that a person makes for what a task may not say in its file."""
+    return f"{task}-secrets"
+
+
+def engine_variables(
+    spec: Spec, engine: Engine, *, is_hub_model: bool
 ) -> Sequence[EnvironmentVariable]:
+    """The environment of an engine's container; secrets by reference."""
     # Images have no account for the user below: its home must be said, and a name for it.
-    values = {"HOME": _HOME, "USER": "engine", **engine.environment, **task.spec.engine.env}
+    values = {"HOME": _HOME, "USER": "engine", **engine.environment, **spec.engine.env}
     listed = [
         EnvironmentVariable(name, secret_key=name)
         if is_secret(name, value)
-        else EnvironmentVariable(name, value=_literal(value))
+        else EnvironmentVariable(name, value=literal(value))
         for name, value in values.items()
     ]
-    for variable in secret_variables(task.spec).values():
+    for variable in secret_variables(spec).values():
         listed.append(EnvironmentVariable(variable.name, secret_key=variable.name))
     if is_hub_model and "HF_TOKEN" not in values:
         # Gated models need it, others start without.
@@ -113,10 +125,15 @@ def _variables(
     return listed
 
 
+def container_words(engine: Engine, spec: Spec, launch: Launch) -> list[str]:
+    """The engine's command line as a container's `args`; secrets come from the environment."""
+    return [_word(word) for word in closed_words(engine, spec, launch)]
+
+
 def _word(word: Word) -> str:
-    return f"$({word.name})" if isinstance(word, Variable) else _literal(word)
+    return f"$({word.name})" if isinstance(word, Variable) else literal(word)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text in which Kubernetes finds no `$(VARIABLE)` to expand."""
     return text.replace("$", "$$")

@@ -58,6 +58,10 @@ class StorageUnavailableError(NotReadyError):
     """The storage does not answer."""
 
 
+class StorageRefusedError(AutotunerError):
+    """The storage service does not accept this client's token."""
+
+
 class StudyBusyError(NotReadyError):
     """Another process runs this study."""
 
@@ -108,6 +112,11 @@ class Reason(StrEnum):
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     NETWORK_FAULT = "NetworkFault"
     DISK_FULL = "DiskFull"
+    NO_ROOM = "NoRoom"
+    IMAGE_NOT_PULLED = "ImageNotPulled"
+    RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    SERVER_LOST = "ServerLost"
+    SERVER_CHANGED = "ServerChanged"
     BENCHMARK_FAILED = "BenchmarkFailed"
     BENCHMARK_INVALID = "BenchmarkInvalid"
     INTERRUPTED = "Interrupted"

@@ -13,6 +13,8 @@ COMMANDS = (
     "plan",
     "convert",
     "run",
+    "render",
+    "submit",
     "list",
     "status",
     "logs",
@@ -21,8 +23,10 @@ COMMANDS = (
     "compare",
     "export",
     "janitor",
+    "storage",
     "doctor",
     "schema",
+    "step",
 )
 EXIT_BUG = 70
 EXIT_STOPPED = 130

@@ -9,6 +9,7 @@ import click
 Row = Mapping[str, Any]
 # A pipe has no width: lines stay whole for grep.
 _FILE_WIDTH = 240
+_YAML_WIDTH = 100
 
 output_option = click.option(
     "--output",
@@ -36,12 +37,17 @@ def print_value(value: Any, output: str, as_text: Callable[[Any], None]) -> None
     if output == "json":
         click.echo(json.dumps(value, indent=2, default=str))
     elif output == "yaml":
-        import yaml
-
-        plain = json.loads(json.dumps(value, default=str))
-        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(yaml_text(value), nl=False)
     else:
         as_text(value)
+
+
+def yaml_text(value: Any) -> str:
+    """A value as YAML, its keys in their own order."""
+    import yaml
+
+    plain = json.loads(json.dumps(value, default=str))
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=_YAML_WIDTH))
 
 
 def _print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:

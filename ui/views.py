@@ -53,8 +53,13 @@ def study_row(study: Study) -> dict[str, Any]:
 
 
 def phase_of(study: Study) -> str:
-    """`running`, `finished`, `stopped`, or `interrupted` when its process is gone."""
+    """`running`, `finished`, `stopped`, or `interrupted` when its process is gone.
+
+    A study on a cluster is settled by its sweep or the janitor: what is stored is so.
+    """
     phase = str(study.attribute("phase") or "running")
+    if study.attribute("workflow"):
+        return phase
     if phase == "running" and runner_of(study.name) is None:
         return "interrupted"
     return phase

@@ -1,0 +1,177 @@
+"""What the pods of a server say of it: where they are, and what became of an engine that is not up.
+
+Pods are the only witnesses: OME's status says "Initializing" for ever, whatever happened.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference_autotuner.optimizer.engine import Engine
+from inference_autotuner.optimizer.errors import Blame, Failure, Reason
+from inference_autotuner.workflows.cluster import Cluster
+
+Pod = Mapping[str, Any]
+_PULLING = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
+_MISCONFIGURED = ("CreateContainerConfigError", "CreateContainerError")
+# A registry that answers is right about what it does not have; one that does not may come back.
+_NO_SUCH_IMAGE = re.compile(
+    r"(?i)not found|manifest unknown|does not exist|invalid|denied|unauthorized|never ?pull"
+)
+_LOST_REASONS = ("Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "Shutdown")
+_NO_NODE_OF_ITS_KIND = re.compile(r"^0/(\d+) nodes are available: (.*)")
+_SELECTOR = re.compile(r"(\d+) node\(s\) didn't match Pod's node affinity/selector")
+_GPUS = re.compile(r"Insufficient nvidia\.com/gpu")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the pods of a server look like now.
+
+    Attributes:
+        is_placed: Whether one of them was given a node, and with it its GPUs.
+        is_pulling: Whether an image could not be fetched, so far.
+        why_pending: What the scheduler says, where none was given a node.
+        failure: What became of the engine, when it will not come up.
+    """
+
+    is_placed: bool = False
+    is_pulling: bool = False
+    why_pending: str = ""
+    failure: Failure | None = None
+
+
+def look(cluster: Cluster, engine: Engine, pods: Sequence[Pod]) -> Looked:
+    """What can be said of a server by its pods."""
+    pending = ""
+    for pod in pods:
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        status = pod.get("status", {})
+        if not pod["spec"].get("nodeName"):
+            pending = _why_pending(status) or pending
+            continue
+        return Looked(
+            is_placed=True,
+            is_pulling=_waiting(pod)[0] in _PULLING,
+            failure=_of_pod(cluster, engine, pod),
+        )
+    return Looked(why_pending=pending)
+
+
+def log_of(cluster: Cluster, pods: Sequence[Pod], *, limit: int = 1 << 20) -> str:
+    """The engine's log: of its first run, where it was started again."""
+    for pod in pods:
+        container = _container(pod)
+        if not pod["spec"].get("nodeName") or container is None:
+            continue
+        place = pod["metadata"]
+        name, namespace = place["name"], place["namespace"]
+        restarted = container.get("restartCount", 0) > 0
+        if restarted and (
+            text := cluster.pod_log(
+                name, namespace, container["name"], is_previous=True, limit=limit
+            )
+        ):
+            return text
+        return cluster.pod_log(name, namespace, container["name"], limit=limit)
+    return ""
+
+
+def restarts(pods: Sequence[Pod]) -> int:
+    """How often engines of these pods were started again."""
+    return sum((_container(pod) or {}).get("restartCount", 0) for pod in pods)
+
+
+def is_serving(pods: Sequence[Pod]) -> bool:
+    """Whether there is one pod, and its engine runs, is ready, and runs for the first time."""
+    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    container = _container(alive[0]) if len(alive) == 1 else None
+    return bool(container and container.get("ready") and not container.get("restartCount"))
+
+
+def never_fits(
+    looked: Looked, nodes: Sequence[Mapping[str, Any]] | None, gpus: int
+) -> Failure | None:
+    """Whether waiting for room is in vain: no node has so many GPUs, or is of the model's kind.
+
+    Args:
+        looked: The pods; nothing is said of them when one has a node.
+        nodes: The cluster's nodes; None where they may not be listed.
+        gpus: GPUs of the server.
+    """
+    found = _NO_NODE_OF_ITS_KIND.match(looked.why_pending)
+    if found is None:
+        return None
+    selected = _SELECTOR.search(found[2])
+    if selected and selected[1] == found[1]:
+        message = (
+            f"no node may take the server: {looked.why_pending}; is the model on any node, and is "
+            "that node labelled for it (kubectl get nodes --show-labels)?"
+        )
+        return Failure(Blame.TASK, Reason.NO_ROOM, message)
+    if nodes is None or not _GPUS.search(found[2]):
+        return None
+    most = max((gpus_of(node) for node in nodes), default=0)
+    if gpus <= most:
+        return None
+    message = (
+        f"the trial wants {gpus} GPUs and the largest node has {most}; lower "
+        "spec.deployment.gpus, or exclude such params with a constraint"
+    )
+    return Failure(Blame.PARAMS, Reason.UNSUPPORTED, message)
+
+
+def gpus_of(node: Mapping[str, Any]) -> int:
+    """GPUs of a node, taken or free."""
+    return int(node.get("status", {}).get("allocatable", {}).get("nvidia.com/gpu", 0))
+
+
+def _why_pending(status: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or "")
+    return ""
+
+
+def _of_pod(cluster: Cluster, engine: Engine, pod: Pod) -> Failure | None:
+    status = pod.get("status", {})
+    if status.get("phase") == "Failed" and status.get("reason") in _LOST_REASONS:
+        message = f"the pod was taken away: {status['reason']}: {status.get('message', '')}"
+        return Failure(Blame.WORLD, Reason.SERVER_LOST, message.rstrip(": "))
+    reason, message = _waiting(pod)
+    if reason in _PULLING and _NO_SUCH_IMAGE.search(f"{reason} {message}"):
+        return Failure(Blame.TASK, Reason.IMAGE_NOT_PULLED, f"{reason}: {message}")
+    if reason in _MISCONFIGURED:
+        return Failure(Blame.TASK, Reason.INVALID_ARGUMENTS, f"the pod cannot start: {message}")
+    return _of_container(cluster, engine, pod)
+
+
+def _of_container(cluster: Cluster, engine: Engine, pod: Pod) -> Failure | None:
+    """An engine that ended once is looked at then: the next start would tell nothing new."""
+    container = _container(pod)
+    if container is None:
+        return None
+    states = (container.get("lastState", {}), container.get("state", {}))
+    ended = next((state["terminated"] for state in states if "terminated" in state), None)
+    if ended is None:
+        return None
+    code = int(ended.get("exitCode", 0))
+    found = engine.classify(log_of(cluster, [pod]), code - 256 if code > 255 else code)
+    if ended.get("reason") == "OOMKilled" and found.reason is not Reason.OUT_OF_MEMORY:
+        message = f"the container needed more memory than its limit (exit code {code})"
+        return Failure(Blame.PARAMS, Reason.OUT_OF_MEMORY, message)
+    return found
+
+
+def _waiting(pod: Pod) -> tuple[str, str]:
+    waiting = (_container(pod) or {}).get("state", {}).get("waiting", {})
+    return str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+
+
+def _container(pod: Pod) -> Mapping[str, Any] | None:
+    """The engine's container, which is the first one."""
+    names = [each["name"] for each in pod["spec"].get("containers", ())]
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    return next((each for each in statuses if names and each["name"] == names[0]), None)
