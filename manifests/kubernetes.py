@@ -2,7 +2,7 @@
 
 import math
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inference_autotuner.manifests.command import (
@@ -111,6 +111,15 @@ def engine_variables(
     """The environment of an engine's container; secrets by reference."""
     # Images have no account for the user below: its home must be said, and a name for it.
     values = {"HOME": _HOME, "USER": "engine", **engine.environment, **spec.engine.env}
+    listed = named_variables(spec, values)
+    if is_hub_model and "HF_TOKEN" not in values:
+        # Gated models need it, others start without.
+        listed.append(EnvironmentVariable("HF_TOKEN", secret_key="HF_TOKEN", is_optional=True))
+    return listed
+
+
+def named_variables(spec: Spec, values: Mapping[str, str]) -> list[EnvironmentVariable]:
+    """Variables of these values, and those that bring secret flags."""
     listed = [
         EnvironmentVariable(name, secret_key=name)
         if is_secret(name, value)
@@ -119,9 +128,6 @@ def engine_variables(
     ]
     for variable in secret_variables(spec).values():
         listed.append(EnvironmentVariable(variable.name, secret_key=variable.name))
-    if is_hub_model and "HF_TOKEN" not in values:
-        # Gated models need it, others start without.
-        listed.append(EnvironmentVariable("HF_TOKEN", secret_key="HF_TOKEN", is_optional=True))
     return listed
 
 

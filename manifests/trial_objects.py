@@ -15,6 +15,7 @@ from inference_autotuner.manifests.kubernetes import (
     default_image,
     engine_variables,
     literal,
+    named_variables,
     secret_name,
 )
 from inference_autotuner.manifests.labels import MANAGED_BY, STUDY, TRIAL, WORKFLOW_UID
@@ -61,6 +62,11 @@ class Place:
         return f"{self.study}-{self.trial}"
 
     @property
+    def secret_name(self) -> str:
+        """The Secret of the task."""
+        return secret_name(self.study.rpartition("-h")[0])
+
+    @property
     def labels(self) -> dict[str, str]:
         """What tells them from everything else."""
         uid = {WORKFLOW_UID: self.owner.uid} if self.owner else {}
@@ -79,7 +85,6 @@ def build_trial_deployment(
         gpus: GPUs of the server.
         place: Where it goes.
     """
-    task = place.study.rpartition("-h")[0]
     text = render(
         "trial_deployment.yaml.j2",
         place=place,
@@ -91,7 +96,7 @@ def build_trial_deployment(
             *engine_variables(spec, engine, is_hub_model=container_path(launch.model) is None),
             *(EnvironmentVariable(n, literal(v)) for n, v in engine.trial_environment.items()),
         ],
-        secret_name=secret_name(task),
+        secret_name=place.secret_name,
         gpus=gpus,
         port=launch.port,
         health_path=engine.health_path,
@@ -110,6 +115,7 @@ def build_trial_deployment(
 
 def build_inference_service(
     spec: Spec,
+    engine: Engine,
     *,
     runner: str,
     args: Sequence[str],
@@ -120,6 +126,7 @@ def build_inference_service(
 
     Args:
         spec: The task's spec; model, runtime and environment are used.
+        engine: The engine's adapter.
         runner: Name of the runtime's container.
         args: What its `args` are to be; `$(NAME)` in them is a variable of the container.
         resources: Requests and limits of the container; empty: the runtime's own.
@@ -133,7 +140,10 @@ def build_inference_service(
         runtime=spec.engine.runtime,
         runner=runner,
         args=args,
-        env=dict(spec.engine.env),
+        variables=named_variables(
+            spec, {**engine.environment, **engine.trial_environment, **spec.engine.env}
+        ),
+        secret_name=place.secret_name,
         resources=resources,
         grace_s=GRACE_S,
     )

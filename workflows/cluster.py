@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 Manifest = dict[str, Any]
 Manifests = list[Manifest]  # inside `Cluster` the word `list` is its method
-_DEADLINE_S = (10.0, 30.0)
+_CONNECT_S = 10.0
+_READ_S = 30.0
+# An engine may be silent for long; a connection that nobody holds any more must end all the same.
+_SILENCE_S = 600.0
 _PAGE = 500
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -95,8 +98,11 @@ class Cluster:
         Raises:
             ClusterUnavailableError: Neither is there.
         """
+        import urllib3
         from kubernetes import client
 
+        # Whoever wrote a KUBECONFIG without a certificate knows; kubectl does not repeat it either.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         namespace = _load_incluster() or _load_kubeconfig()
         return cls(client.ApiClient(), namespace)
 
@@ -166,27 +172,40 @@ class Cluster:
         *,
         is_previous: bool = False,
         limit: int = 1 << 20,
+        since: str | None = None,
     ) -> str:
-        """The end of a container's log; empty when there is none."""
+        """The end of a container's log; empty when there is none.
+
+        Args:
+            name: Name of the pod.
+            namespace: Its namespace.
+            container: The container; None where there is one alone.
+            is_previous: The log of the run before the last start.
+            limit: Characters at the most.
+            since: RFC 3339 time of the first line; lines then begin with theirs.
+        """
         query = {"tailLines": "2000"} | ({"container": container} if container else {})
         if is_previous:
             query["previous"] = "true"
+        if since:
+            query |= {"sinceTime": since, "timestamps": "true"}
         path = _path("Pod", namespace, name) + "/log"
         response, status = self._send("GET", path, query=query, allowed=(400, 404))
         if status != 200:
             return ""
-        text: str = response.read().decode(errors="replace")
-        return text[-limit:]
+        return b"".join(_read(path, response)).decode(errors="replace")[-limit:]
 
     def follow_log(self, name: str, namespace: str, container: str | None = None) -> Iterator[str]:
         """Lines of a container's log, until it ends."""
         query = {"follow": "true"} | ({"container": container} if container else {})
         path = _path("Pod", namespace, name) + "/log"
-        response, status = self._send("GET", path, query=query, allowed=(400, 404), is_endless=True)
+        response, status = self._send(
+            "GET", path, query=query, allowed=(400, 404), silence_s=_SILENCE_S
+        )
         if status != 200:
             return
         rest = b""
-        for chunk in response.stream(4096):
+        for chunk in _read(path, response):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
         if rest:
@@ -234,7 +253,7 @@ class Cluster:
         allowed: tuple[int, ...] = (),
     ) -> tuple[Manifest, int]:
         response, status = self._send(method, path, query=query, body=body, allowed=allowed)
-        content = response.read()
+        content = b"".join(_read(f"{method} {path}", response))
         return json.loads(content) if status < 300 else {}, status
 
     def _send(
@@ -245,7 +264,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Manifest | None = None,
         allowed: tuple[int, ...] = (),
-        is_endless: bool = False,
+        silence_s: float = _READ_S,
     ) -> tuple[Any, int]:
         import urllib3
         from kubernetes.client import ApiException
@@ -261,7 +280,7 @@ class Cluster:
                 url,
                 headers=headers,
                 body=None if body is None else json.dumps(body),
-                timeout=urllib3.Timeout(*((10.0, None) if is_endless else _DEADLINE_S)),
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=silence_s),
                 preload_content=False,
                 retries=False,
             )
@@ -271,7 +290,22 @@ class Cluster:
             ) from error
         if response.status < 300 or response.status in allowed:
             return response, response.status
-        raise _refusal(call, response.status, response.read().decode(errors="replace"))
+        text = b"".join(_read(call, response)).decode(errors="replace")
+        raise _refusal(call, response.status, text)
+
+
+def _read(call: str, response: Any) -> Iterator[bytes]:
+    """The body of an answer, as it comes."""
+    import urllib3
+
+    try:
+        yield from response.stream(4096)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ClusterUnavailableError(
+            f"the cluster's answer broke off ({call}): {error}"
+        ) from error
+    finally:
+        response.release_conn()
 
 
 _CONTENT_TYPES = {"PATCH": "application/merge-patch+json"}
@@ -317,6 +351,9 @@ def _refusal(call: str, status: int, text: str) -> AutotunerError:
         message = text
     if status == 409:
         return AlreadyExistsError(message)
+    # A webhook that refuses an object answers like a missing right.
+    if status == 403 and "admission webhook" in message:
+        return InvalidObjectError(f"the cluster refuses {call}: {message}")
     if status in (401, 403):
         return StudyError(
             f"the cluster refuses {call}: {message}. Which rights are needed, and how to give "

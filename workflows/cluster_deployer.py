@@ -5,12 +5,11 @@ lease: whatever dies in between, somebody removes it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
-from inference_autotuner.manifests.labels import MANAGED_BY, STUDY, TRIAL
+from inference_autotuner.manifests.labels import LEASE_UNTIL, MANAGED_BY, STUDY, TRIAL
 from inference_autotuner.manifests.trial_objects import Owner, Place
 from inference_autotuner.optimizer.errors import (
     Blame,
@@ -25,59 +24,16 @@ from inference_autotuner.workflows.cluster import (
     ClusterUnavailableError,
     InvalidObjectError,
 )
-from inference_autotuner.workflows.completion import completes, first_model, read_json
+from inference_autotuner.workflows.cluster_wait import Target, Wait
 from inference_autotuner.workflows.deployer import Order, Server
-from inference_autotuner.workflows.pods import (
-    Looked,
-    Pod,
-    is_serving,
-    log_of,
-    look,
-    never_fits,
-)
+from inference_autotuner.workflows.pods import is_serving, log_of, look
+from inference_autotuner.workflows.shape import Plan, Shape
 
-Manifest = dict[str, Any]
-_POLL_S = 2.0
-_LOG_TAIL = 4096
+_POLL_S = 1.0
+_LOG_TAIL = 4096  # bytes
 # Our pods end within seconds; a node that hangs keeps them.
 _GONE_S = 180.0
-# A registry that does not answer for so long is the world's fault, and holds no GPU meanwhile.
-_PULL_S = 180.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is created for an order.
-
-    Attributes:
-        objects: Manifests, in order.
-        args: The engine's arguments as the order wants them.
-        served_name: The model name in requests; None: as the server says.
-    """
-
-    objects: Sequence[Manifest]
-    args: tuple[str, ...]
-    served_name: str | None
-
-
-class Shape(Protocol):
-    """What differs between a Deployment and an InferenceService."""
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """What is created and deleted by name."""
-
-    def plan(self, cluster: Cluster, order: Order, place: Place) -> Plan | Failure:
-        """What to create, or what is missing for it."""
-
-    def pods(self, cluster: Cluster, place: Place) -> Sequence[Pod]:
-        """The pods of a server, those that end included."""
-
-    def trouble(self, cluster: Cluster, place: Place, plan: Plan) -> Failure | None:
-        """What is wrong that no pod shows."""
-
-    def is_ready(self, cluster: Cluster, place: Place) -> bool:
-        """Whether the cluster calls it ready, and means this configuration."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ClusterDeployer:
@@ -124,13 +80,26 @@ class ClusterDeployer:
         """A server that completes requests with this configuration; as `Deployer.deploy`."""
         place = self._place(order.study, order.trial)
         self._release(place)
+        self._tails.pop(place.name, None)
+        self._failures.pop(place.name, None)
         plan = self._shape.plan(self._cluster, order, place)
         if isinstance(plan, Failure):
             return plan
         outcome: Server | Failure | None = None
         try:
-            wait = _Wait(self, order, place, plan, on_line, on_room, is_cancelled)
-            outcome = self._create(plan) or wait.run()
+            target = Target(
+                cluster=self._cluster,
+                shape=self._shape,
+                order=order,
+                place=place,
+                plan=plan,
+                queue_timeout_s=self._queue_timeout_s,
+                on_line=on_line,
+                on_room=on_room,
+                is_cancelled=is_cancelled,
+                sleep=self._sleep,
+            )
+            outcome = self._create(plan) or Wait(target).run()
         finally:
             if not isinstance(outcome, Server):
                 self._keep_tail(place)
@@ -173,27 +142,40 @@ class ClusterDeployer:
         return self._tails.get(place.name) or self._read_tail(place)
 
     def release(self, study: str, trial: str) -> None:
-        """Returns only when the server and its pods are gone."""
-        self._release(self._place(study, trial))
+        """Returns only when the server and its pods are gone.
+
+        Raises:
+            StudyError: Something of it does not end.
+            ClusterUnavailableError: The cluster is away for minutes.
+        """
+        place = self._place(study, trial)
+        self._keep_tail(place)
+        self._release(place)
 
     def sweep(self, study: str | None) -> list[str]:
-        """Removes every server of a study; names what it removed."""
+        """Removes every server of a study, or every one whose lease is over; names them."""
         labels = {**MANAGED_BY, **({STUDY: study} if study else {})}
         found = [
-            each["metadata"]["labels"]
+            each["metadata"]
             for kind in self._shape.kinds
             for each in self._cluster.list(kind, self._namespace, labels)
             if TRIAL in each["metadata"].get("labels", {})
         ]
-        names = sorted({(each[STUDY], each[TRIAL]) for each in found})
+        now = datetime.fromtimestamp(time.time(), UTC).strftime(_TIME)
+        names = sorted(
+            {
+                (each["labels"][STUDY], each["labels"][TRIAL])
+                for each in found
+                if study or each.get("annotations", {}).get(LEASE_UNTIL, "") < now
+            }
+        )
         for place in names:
             self.release(*place)
         return [f"{study}-{trial}" for study, trial in names]
 
     def _place(self, study: str, trial: str) -> Place:
         until = datetime.fromtimestamp(time.time() + self._lease_s, UTC)
-        lease = until.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Place(study, trial, self._namespace, self._owner, lease)
+        return Place(study, trial, self._namespace, self._owner, until.strftime(_TIME))
 
     def _create(self, plan: Plan) -> Failure | None:
         for manifest in plan.objects:
@@ -207,29 +189,35 @@ class ClusterDeployer:
         return None
 
     def _keep_tail(self, place: Place) -> None:
+        """Keeps the end of the log: nobody has it once the pod is gone."""
         try:
-            self._tails[place.name] = self._read_tail(place)
+            if tail := self._read_tail(place):
+                self._tails[place.name] = tail
         except ClusterUnavailableError:
-            self._tails[place.name] = ""
+            pass  # the release that follows matters more
 
     def _read_tail(self, place: Place) -> str:
-        return log_of(self._cluster, self._shape.pods(self._cluster, place))[-_LOG_TAIL:]
+        log = log_of(self._cluster, self._shape.pods(self._cluster, place))
+        return log.encode()[-_LOG_TAIL:].decode(errors="ignore")
 
     def _release(self, place: Place) -> None:
         """Deletes again and again, until nothing is left; a cluster that is away is waited for."""
         deadline = time.monotonic() + _GONE_S
         while True:
+            is_late = time.monotonic() > deadline
             try:
                 if not (left := self._left(place)):
                     return
-            except ClusterUnavailableError as error:
-                left = [str(error)]
-            if time.monotonic() > deadline:
+            except ClusterUnavailableError:
+                if is_late:
+                    raise
+                left = []
+            if left and is_late:
                 raise StudyError(
                     f"{place.name} cannot be removed; still there: {', '.join(left)}. What it "
                     "holds stays taken"
                 )
-            self._sleep(_POLL_S / 2)
+            self._sleep(_POLL_S)
 
     def _left(self, place: Place) -> list[str]:
         left = []
@@ -242,96 +230,3 @@ class ClusterDeployer:
                     self._cluster.delete(kind, place.name, place.namespace, uid=uid)
         pods = self._shape.pods(self._cluster, place)
         return left + [f"Pod {pod['metadata']['name']}" for pod in pods]
-
-
-@dataclass
-class _Wait:
-    """The wait for one server: first for room, then for its ready time."""
-
-    deployer: ClusterDeployer
-    order: Order
-    place: Place
-    plan: Plan
-    on_line: Callable[[str], None]
-    on_room: Callable[[], None]
-    is_cancelled: Callable[[], bool]
-    is_placed: bool = False
-    pulling_since: float | None = None
-    said: str = "nothing was heard of it"
-
-    def run(self) -> Server | Failure:
-        """The server, or what became of it."""
-        cluster, shape = self.deployer._cluster, self.deployer._shape
-        began = time.monotonic()
-        while True:
-            if self.is_cancelled():
-                raise DeployError(Reason.INTERRUPTED, "stopped while the engine was starting")
-            if trouble := shape.trouble(cluster, self.place, self.plan):
-                return trouble
-            looked = look(cluster, self.order.engine, shape.pods(cluster, self.place))
-            if looked.failure:
-                return looked.failure
-            if looked.is_placed and not self.is_placed:
-                self.is_placed, began = True, time.monotonic()
-                self.on_room()
-                self.on_line("a node was found; the engine starts")
-            if (late := self._late(looked, time.monotonic() - began)) is not None:
-                return late
-            if shape.is_ready(cluster, self.place) and (server := self._server()):
-                return server
-            self.deployer._sleep(_POLL_S)
-
-    def _late(self, looked: Looked, waited_s: float) -> Failure | None:
-        """What is wrong when it takes too long, or can never be."""
-        if not self.is_placed:
-            return self._no_room(looked, waited_s)
-        if looked.is_pulling and waited_s > _PULL_S:
-            message = f"the image was not fetched within {_PULL_S:.0f} s"
-            return Failure(Blame.WORLD, Reason.IMAGE_NOT_PULLED, message)
-        limit = self.order.spec.deployment.readyTimeout
-        if waited_s <= limit:
-            return None
-        message = f"no completion within {limit:g} s; {self.said}"
-        return Failure(Blame.PARAMS, Reason.NEVER_READY, message)
-
-    def _no_room(self, looked: Looked, waited_s: float) -> Failure | None:
-        cluster = self.deployer._cluster
-        if looked.why_pending and looked.why_pending != self.said:
-            self.said = looked.why_pending
-            self.on_line(f"waiting for room: {self.said}")
-            nodes = cluster.list("Node", None) if cluster.can("list", "Node", None) else None
-            if never := never_fits(looked, nodes, self.order.gpus):
-                return never
-        if waited_s <= self.deployer._queue_timeout_s:
-            return None
-        limit = self.deployer._queue_timeout_s
-        message = f"there was no room for the server within {limit:.0f} s: {self.said}"
-        return Failure(Blame.WORLD, Reason.NO_ROOM, message)
-
-    def _server(self) -> Server | None:
-        """The server once it completes a request under its name."""
-        engine, url = self.order.engine, self._url()
-        name = self.plan.served_name or first_model(url)
-        if name is None:
-            self.said = "/v1/models names no model"
-            return None
-        said = completes(url, engine.health_path, name)
-        if said is not None:
-            self.said = said
-            return None
-        cluster, shape = self.deployer._cluster, self.deployer._shape
-        log = log_of(cluster, shape.pods(cluster, self.place))
-        told: Mapping[str, Any] = {}
-        if engine.config_path is not None and (answer := read_json(url + engine.config_path)):
-            told = engine.read_config(answer)
-        return Server(url, name, self.plan.args, {**told, **engine.read_log(log)})
-
-    def _url(self) -> str:
-        """By its Service's address: it means the same inside of the cluster and on a node."""
-        service = self.deployer._cluster.get("Service", self.place.name, self.place.namespace)
-        assert service
-        spec = service["spec"]
-        host = spec.get("clusterIP")
-        if host in (None, "", "None"):
-            host = f"{self.place.name}.{self.place.namespace}.svc"
-        return f"http://{host}:{spec['ports'][0]['port']}"

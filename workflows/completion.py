@@ -1,66 +1,85 @@
 """Asks a server on a cluster for one real completion: what "ready" means for a trial."""
 
-import json
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-_PROMPTS: Mapping[str, Mapping[str, Any]] = {
-    "/v1/completions": {"prompt": "Hello"},
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hello"}]},
-}
-_HEALTH_S = 5.0
-# Kernels may be compiled in the first one.
-_COMPLETION_S = 120.0
-# Servers are on the cluster's own network, whatever proxy this pod goes out through.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+from inference_autotuner.workflows.http_exchange import Answer, Exchange
+from inference_autotuner.workflows.readiness import (
+    COMPLETION_PATHS,
+    completion_request,
+    has_tokens,
+)
+
+_ASK_S = 5.0
+_TICK_S = 0.5
 
 
-def completes(url: str, health_path: str, served_name: str) -> str | None:
-    """None when the server is well and completes a request; else what it did instead.
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Base address, without `/v1`."""
+        return f"http://{self.host}:{self.port}"
+
+
+def health_problem(address: Address, path: str) -> str | None:
+    """None when the server says that it is well; else what it said."""
+    answer = _ask(address, path, None, _ASK_S, lambda: False)
+    return None if answer.status is not None and answer.status < 500 else f"GET {path}: {answer}"
+
+
+def completion_problem(
+    address: Address, served_name: str, answer_s: float, is_cancelled: Callable[[], bool]
+) -> str | None:
+    """None when the server completes a request; else what it did instead.
 
     Args:
-        url: Base address.
-        health_path: Where a GET answers 200.
+        address: Where it listens.
         served_name: The model name in requests.
+        answer_s: How long it may take.
+        is_cancelled: Asked while it takes its time.
     """
-    if (said := _refused(url + health_path, None, _HEALTH_S)) is not None:
-        return said
-    for path, prompt in _PROMPTS.items():
-        body = {"model": served_name, "max_tokens": 2, **prompt}
-        said = _refused(url + path, body, _COMPLETION_S)
-        if said is None:
+    problem = None
+    for path in COMPLETION_PATHS:
+        body = completion_request(path, served_name)
+        answer = _ask(address, path, body, answer_s, is_cancelled)
+        if has_tokens(answer):
             return None
-    return said
+        problem = f"POST {path}: {answer}"
+        if answer.status is None:
+            break
+    return problem
 
 
-def first_model(url: str) -> str | None:
-    """The name under which a server serves, as it says itself."""
-    found = read_json(f"{url}/v1/models") or {}
-    names = [each.get("id") for each in found.get("data", ())]
-    return names[0] if names else None
+def served_models(address: Address) -> list[str]:
+    """The names under which a server serves, as it says itself."""
+    found = read_json(address, "/v1/models")
+    listed = found.get("data") if isinstance(found, dict) else None
+    return [str(each.get("id")) for each in listed or ()]
 
 
-def read_json(url: str) -> Any:
+def read_json(address: Address, path: str) -> Any:
     """What a GET answers; None when it answers nothing useful in time."""
-    try:
-        with _OPENER.open(url, timeout=_HEALTH_S) as answer:
-            return json.load(answer)
-    except (OSError, ValueError):
-        return None
+    answer = _ask(address, path, None, _ASK_S, lambda: False)
+    return answer.json() if answer.status == 200 else None
 
 
-def _refused(url: str, body: Any, timeout_s: float) -> str | None:
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data, headers)
-    path = url.partition("//")[2].partition("/")[2]
+def _ask(
+    address: Address, path: str, body: Any, patience_s: float, is_cancelled: Callable[[], bool]
+) -> Answer:
+    exchange = Exchange(address.port, path, body, timeout_s=patience_s, host=address.host)
     try:
-        with _OPENER.open(request, timeout=timeout_s) as answer:
-            answer.read()
-            return None
-    except urllib.error.HTTPError as error:
-        return f"/{path} answers {error.code}: {error.read(200).decode(errors='replace')}"
-    except OSError as error:
-        return f"/{path}: {error}"
+        for _ in range(int(patience_s / _TICK_S) + 1):
+            if answer := exchange.wait(_TICK_S):
+                return answer
+            if is_cancelled():
+                break
+    finally:
+        exchange.give_up()
+    return Answer(None, error=f"no answer within {patience_s:g} s")

@@ -1,4 +1,4 @@
-"""One HTTP request to a server of this machine that can be given up at any moment.
+"""One HTTP request to a server that can be given up at any moment.
 
 It runs in a thread of its own: a server that never answers must not keep anybody from seeing a
 cancellation, or that the server died.
@@ -52,12 +52,19 @@ class Exchange:
         path: What is asked for.
         body: Sent as JSON by POST; None asks by GET.
         timeout_s: Longest silence.
+        host: Where the server is.
     """
 
     def __init__(
-        self, port: int, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float
+        self,
+        port: int,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float,
+        host: str = HOST,
     ) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         self._answer = Answer(None, error="the connection broke")
         self._thread = threading.Thread(target=self._run, args=(path, body), daemon=True)
         self._thread.start()

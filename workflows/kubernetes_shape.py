@@ -8,9 +8,9 @@ from inference_autotuner.manifests.trial_objects import PORT, Place, build_trial
 from inference_autotuner.optimizer.engine import Launch
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason
 from inference_autotuner.workflows.cluster import Cluster
-from inference_autotuner.workflows.cluster_deployer import Plan
 from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.pods import Pod, is_serving
+from inference_autotuner.workflows.shape import Plan
 
 
 class KubernetesShape:
@@ -30,7 +30,7 @@ class KubernetesShape:
         """By study and trial."""
         return cluster.list("Pod", place.namespace, {STUDY: place.study, TRIAL: place.trial})
 
-    def trouble(self, cluster: Cluster, place: Place, plan: Plan) -> Failure | None:
+    def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
         """A Deployment that may create no pod says so in a condition."""
         deployment = cluster.get("Deployment", place.name, place.namespace)
         return removed(place) if deployment is None else refused_pods(deployment)
@@ -38,6 +38,10 @@ class KubernetesShape:
     def is_ready(self, cluster: Cluster, place: Place) -> bool:
         """The Deployment is new for every trial: its one pod is the one that is meant."""
         return is_serving(self.pods(cluster, place))
+
+    def service(self, cluster: Cluster, place: Place) -> Mapping[str, Any] | None:
+        """Named like the Deployment."""
+        return cluster.get("Service", place.name, place.namespace)
 
 
 def removed(place: Place) -> Failure:

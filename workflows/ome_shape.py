@@ -4,15 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inference_autotuner.manifests.command import secret_variables
 from inference_autotuner.manifests.kubernetes import literal
 from inference_autotuner.manifests.trial_objects import Place, build_inference_service
 from inference_autotuner.optimizer.engine import Engine
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason
 from inference_autotuner.workflows.cluster import Cluster
-from inference_autotuner.workflows.cluster_deployer import Plan
 from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.kubernetes_shape import refused_pods, removed
 from inference_autotuner.workflows.pods import Pod, is_serving
+from inference_autotuner.workflows.shape import Plan
 
 Manifest = Mapping[str, Any]
 # Events that every trial of the task would meet alike. Others, `UpdateFailed` and `InternalError`
@@ -55,10 +56,10 @@ class OmeShape:
         runner = _runner(runtime)
         if isinstance(runner, Failure):
             return runner
-        ours = [literal(word) for word in order.engine.render(order.args)]
-        args = merged_args(order.engine, runner.get("args") or [], ours)
+        args = merged_args(order.engine, runner.get("args") or [], _words(order))
         service = build_inference_service(
             order.spec,
+            order.engine,
             runner=str(runner["name"]),
             args=args,
             resources=_with_gpus(runner.get("resources") or {}, order.gpus),
@@ -71,7 +72,7 @@ class OmeShape:
         labels = {"ome.io/inferenceservice": place.name, "component": "engine"}
         return cluster.list("Pod", place.namespace, labels)
 
-    def trouble(self, cluster: Cluster, place: Place, plan: Plan) -> Failure | None:
+    def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
         """OME has no failed state: what it cannot do it tells in events."""
         if cluster.get("InferenceService", place.name, place.namespace) is None:
             return removed(place)
@@ -82,7 +83,7 @@ class OmeShape:
         deployment = cluster.get("Deployment", f"{place.name}-engine", place.namespace)
         if deployment is None:
             return None
-        return refused_pods(deployment) or _changed(deployment, plan)
+        return refused_pods(deployment) or _changed(deployment, order)
 
     def is_ready(self, cluster: Cluster, place: Place) -> bool:
         """Ready says nothing of which configuration: the Deployment's generation does."""
@@ -97,6 +98,12 @@ class OmeShape:
         counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]
         is_seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
         return is_seen and counts == [1, 1, 1] and is_serving(self.pods(cluster, place))
+
+    def service(self, cluster: Cluster, place: Place) -> Manifest | None:
+        """The one for clients; where OME makes an Ingress instead, the engine's own."""
+        return cluster.get("Service", place.name, place.namespace) or cluster.get(
+            "Service", f"{place.name}-engine", place.namespace
+        )
 
 
 def merged_args(engine: Engine, theirs: Sequence[str], ours: Sequence[str]) -> list[str]:
@@ -172,15 +179,45 @@ def _with_gpus(resources: Manifest, gpus: int) -> dict[str, dict[str, str]]:
     return {part: {k: str(v) for k, v in amounts.items()} for part, amounts in parts.items()}
 
 
-def _changed(deployment: Manifest, plan: Plan) -> Failure | None:
+def _words(order: Order) -> list[str]:
+    """The order's flags as a container's `args`; secrets come from its environment."""
+    variables = secret_variables(order.spec)
+    references = {name: f"$({variable.name})" for name, variable in variables.items()}
+    words = order.engine.render({**order.args, **references})
+    kept = {literal(reference): reference for reference in references.values()}
+    return [_restored(literal(word), kept) for word in words]
+
+
+def _restored(word: str, references: Mapping[str, str]) -> str:
+    for escaped, reference in references.items():
+        word = word.replace(escaped, reference)
+    return word
+
+
+def _changed(deployment: Manifest, order: Order) -> Failure | None:
     """What runs is read back: an accelerator class or a webhook may have rewritten it."""
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     words = [*(container.get("command") or []), *(container.get("args") or [])]
-    wanted = [literal(word) for word in plan.args]
-    if words[len(words) - len(wanted) :] == wanted:
+    found = _by_flag(order.engine, words)
+    wanted = _by_flag(order.engine, _words(order))
+    wrong = [flag for flag, value in wanted.items() if found.get(flag) != value]
+    if not wrong:
         return None
     message = (
-        f"OME starts another command line than the trial's: it ends {' '.join(words[-12:])}, and "
-        f"should end {' '.join(wanted)}; does an AcceleratorClass of the runtime override flags?"
+        f"OME starts the engine with other values than the trial's: {', '.join(wrong)}. Does an "
+        "AcceleratorClass that the runtime knows, or a webhook, override them?"
     )
     return Failure(Blame.TASK, Reason.SERVER_CHANGED, message)
+
+
+def _by_flag(engine: Engine, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What each flag of a command line says; engines take the last of several."""
+    found: dict[str, tuple[str, ...]] = {}
+    flag: str | None = None
+    for word in words:
+        if match := _FLAG.match(word):
+            flag = engine.canonical(match[1])
+            found[flag] = () if match[2] is None else (match[2],)
+        elif flag is not None:
+            found[flag] = (*found[flag], word)
+    return found

@@ -14,6 +14,7 @@ from inference_autotuner.workflows.cluster import Cluster
 
 Pod = Mapping[str, Any]
 _PULLING = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
+_CREATING = ("ContainerCreating", "PodInitializing")
 _MISCONFIGURED = ("CreateContainerConfigError", "CreateContainerError")
 # A registry that answers is right about what it does not have; one that does not may come back.
 _NO_SUCH_IMAGE = re.compile(
@@ -32,12 +33,14 @@ class Looked:
     Attributes:
         is_placed: Whether one of them was given a node, and with it its GPUs.
         is_pulling: Whether an image could not be fetched, so far.
-        why_pending: What the scheduler says, where none was given a node.
+        is_creating: Whether the engine's container is not there yet.
+        why_pending: What it waits for, in the cluster's own words.
         failure: What became of the engine, when it will not come up.
     """
 
     is_placed: bool = False
     is_pulling: bool = False
+    is_creating: bool = False
     why_pending: str = ""
     failure: Failure | None = None
 
@@ -52,9 +55,12 @@ def look(cluster: Cluster, engine: Engine, pods: Sequence[Pod]) -> Looked:
         if not pod["spec"].get("nodeName"):
             pending = _why_pending(status) or pending
             continue
+        reason, message = _waiting(pod)
         return Looked(
             is_placed=True,
-            is_pulling=_waiting(pod)[0] in _PULLING,
+            is_pulling=reason in _PULLING,
+            is_creating=reason in _CREATING,
+            why_pending=message,
             failure=_of_pod(cluster, engine, pod),
         )
     return Looked(why_pending=pending)
@@ -79,9 +85,32 @@ def log_of(cluster: Cluster, pods: Sequence[Pod], *, limit: int = 1 << 20) -> st
     return ""
 
 
-def restarts(pods: Sequence[Pod]) -> int:
-    """How often engines of these pods were started again."""
-    return sum((_container(pod) or {}).get("restartCount", 0) for pod in pods)
+def new_lines(cluster: Cluster, pods: Sequence[Pod], after: str) -> tuple[list[str], str]:
+    """What the engine wrote since it was last asked.
+
+    Args:
+        cluster: The cluster.
+        pods: The server's pods.
+        after: What was returned before; empty at first.
+
+    Returns:
+        Its lines, and the time of the last one.
+    """
+    lines: list[str] = []
+    for pod in pods:
+        container = _container(pod)
+        if container is None or pod["metadata"].get("deletionTimestamp"):
+            continue
+        place = pod["metadata"]
+        since = after or place["creationTimestamp"]
+        log = cluster.pod_log(place["name"], place["namespace"], container["name"], since=since)
+        for line in log.splitlines():
+            # Times of the node have nine digits: as text they are in order.
+            moment, _, text = line.partition(" ")
+            if moment > after:
+                after = moment
+                lines.append(text)
+    return lines, after
 
 
 def is_serving(pods: Sequence[Pod]) -> bool:

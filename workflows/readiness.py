@@ -10,7 +10,7 @@ import psutil
 
 from inference_autotuner.workflows.http_exchange import Answer, Exchange
 
-_COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
+COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
 _LOCAL = {"127.0.0.1", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"}
 _HEALTH_S = 5.0
 _TICK_S = 0.05
@@ -65,8 +65,17 @@ class Target:
 
     @property
     def answer_s(self) -> float:
-        """How long one completion may take: kernels may be compiled in the first."""
-        return min(120.0, max(10.0, self.timeout_s / 3))
+        """How long one completion may take."""
+        return answer_s(self.timeout_s)
+
+
+def answer_s(timeout_s: float) -> float:
+    """How long the first completion may take: kernels may be compiled in it.
+
+    Args:
+        timeout_s: How long the server may take to serve.
+    """
+    return min(120.0, max(10.0, timeout_s / 3))
 
 
 class _OverError(Exception):
@@ -115,8 +124,8 @@ class Wait:
         return found is Listener.OURS
 
     def _completes(self) -> bool:
-        for path in _COMPLETION_PATHS:
-            body = _completion(path, self._target.served_name)
+        for path in COMPLETION_PATHS:
+            body = completion_request(path, self._target.served_name)
             answer = self._ask(path, body, self._target.answer_s)
             if answer is None or answer.status is None:
                 self._note_silence(path, answer)
@@ -207,7 +216,8 @@ def _has_text(choice: Any) -> bool:
     return bool(choice.get("text") or (isinstance(message, dict) and message.get("content")))
 
 
-def _completion(path: str, served_name: str) -> dict[str, Any]:
+def completion_request(path: str, served_name: str) -> dict[str, Any]:
+    """A short completion, as the interface at `path` wants it."""
     body = {"model": served_name, "max_tokens": 2, "temperature": 0, "ignore_eos": True}
     if path == "/v1/completions":
         return {**body, "prompt": "Once upon a time"}
