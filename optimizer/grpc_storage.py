@@ -1,15 +1,15 @@
-"""The storage service's client: Optuna's own, with a token, deadlines and keepalive.
+"""The storage service's client: Optuna's own, with a token, deadlines, keepalive and TLS.
 
-Optuna's proxy waits for ever for a service that hangs; here every call has an end, and what the
-service says is told in our words by `study.translated_errors`.
+Optuna's proxy waits for ever for a service that hangs; here every call has an end. gRPC's errors
+become ours where they arise, so that nobody else has to know gRPC.
 """
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 from optuna.storages import GrpcStorageProxy
@@ -18,92 +18,121 @@ from optuna.storages._grpc.client import GrpcClientCache
 
 from inference_autotuner.optimizer.errors import (
     AutotunerError,
+    StorageRefusedError,
     StorageUnavailableError,
 )
 
 TOKEN_VARIABLE = "AUTOTUNER_STORAGE_TOKEN"
 CA_VARIABLE = "AUTOTUNER_STORAGE_CA"
-_CALL_S = 20
+DEFAULT_PORT = 13000
+_CALL_S = 20.0
+# Every call may be made twice: the service gives a key one trial, a name one study.
+_RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # A node that vanished says nothing: without keepalive its connection looks well for ever.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # Not every call may be made twice, so a study asks again, and not the channel.
-    ("grpc.enable_retries", 0),
+    # Seconds, not gRPC's two minutes, to see that a restarted service is back.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     (
         "grpc.service_config",
-        json.dumps(
-            {"methodConfig": [{"name": [{}], "waitForReady": True, "timeout": f"{_CALL_S}s"}]}
-        ),
+        json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]}),
     ),
 ]
-_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-class StorageRefusedError(AutotunerError):
-    """The storage service does not accept this client's token."""
+# What Optuna's client makes its own errors of.
+_OPTUNAS = (
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+)
 
 
 class ServiceStorage(GrpcStorageProxy):
     """A storage behind `autotuner storage`.
 
     Args:
-        host: Its name or address.
-        port: Its port.
-        is_encrypted: Whether it speaks TLS.
+        url: `grpc://host:port`, or `grpcs://host:port` for TLS.
+        call_s: After how many seconds a call without an answer has failed.
+
+    Raises:
+        AutotunerError: An address of another form, or a root certificate that cannot be read.
     """
 
-    def __init__(self, *, host: str, port: int, is_encrypted: bool = False) -> None:
-        # As Optuna's own constructor, which warns on stderr that it may change: it is pinned.
-        self._host, self._port, self._is_encrypted = host, port, is_encrypted
+    def __init__(self, url: str, *, call_s: float = _CALL_S) -> None:
+        # Optuna's own constructor warns every user that it is experimental.
+        self._url = url
+        self._call_s = call_s
+        self._host, self._port = _host_and_port(url)
         self._setup()
 
     def _setup(self) -> None:
-        self._channel = grpc.intercept_channel(self._open(), _TokenSender())
+        self._channel = grpc.intercept_channel(self._open(), _Caller(self._url, self._call_s))
         self._stub = api_pb2_grpc.StorageServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._cache = GrpcClientCache(self._stub)
 
     def _open(self) -> grpc.Channel:
-        address = f"{self._host}:{self._port}"
-        if not self._is_encrypted:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        address = f"{host}:{self._port}"
+        if self._url.startswith("grpc://"):
             return grpc.insecure_channel(address, _OPTIONS)
-        roots = os.environ.get(CA_VARIABLE)
-        certificates = Path(roots).read_bytes() if roots else None
-        return grpc.secure_channel(address, grpc.ssl_channel_credentials(certificates), _OPTIONS)
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(_roots()), _OPTIONS)
 
 
-class _TokenSender(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Adds the token to every call; read anew, for it may be changed."""
+def _host_and_port(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError:
+        host, port = None, 0
+    if not host or parts.path not in ("", "/") or parts.username:
+        raise AutotunerError(f"{url}: no address of a storage service; write grpc://host:port")
+    return host, port
+
+
+def _roots() -> bytes | None:
+    """The certificates to trust: those that are named, else the system's, else gRPC's own."""
+    path = os.environ.get(CA_VARIABLE) or ssl.get_default_verify_paths().cafile
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise AutotunerError(f"{path}: {error.strerror}; {CA_VARIABLE} names a PEM file") from error
+
+
+class _Caller(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Adds token and deadline to every call, and says in our words why one failed."""
+
+    def __init__(self, url: str, call_s: float) -> None:
+        self._url = url
+        self._call_s = call_s
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         metadata = list(details.metadata or ())
-        if token := os.environ.get(TOKEN_VARIABLE):
+        if token := os.environ.get(TOKEN_VARIABLE, "").strip():
             metadata.append(("authorization", f"Bearer {token}"))
-        return continuation(details._replace(metadata=metadata), request)
+        # A deadline in the channel's service config was seen to end up to 1.7 s too early.
+        details = details._replace(metadata=metadata, timeout=self._call_s, wait_for_ready=True)
+        outcome = continuation(details, request)
+        if isinstance(outcome, grpc.RpcError) and outcome.code() not in _OPTUNAS:
+            raise self._explained(outcome) from outcome
+        return outcome
 
-
-@contextmanager
-def translated_grpc_errors() -> Iterator[None]:
-    """Errors of the service and the way to it, in our words.
-
-    Raises:
-        StorageUnavailableError: The service does not answer: try again.
-        StorageRefusedError: It does not accept the token.
-    """
-    try:
-        yield
-    except grpc.RpcError as error:
-        code, details = error.code(), error.details()
-        if code in _GONE:
-            raise StorageUnavailableError(
-                f"the storage service does not answer: {details}. Nothing that was told is lost; "
-                "is it running, and is its address right?"
-            ) from error
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            raise StorageRefusedError(
-                f"the storage service refuses this client: {details}. Put the service's token "
-                f"into {TOKEN_VARIABLE}"
-            ) from error
-        raise StorageUnavailableError(f"the storage service failed: {code}: {details}") from error
+    def _explained(self, error: Any) -> AutotunerError:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            return StorageRefusedError(
+                f"{self._url} refuses this client: {error.details()}. Put the token of the "
+                f"service into {TOKEN_VARIABLE}."
+            )
+        return StorageUnavailableError(
+            f"{self._url}: the storage service does not answer: {error.details()}. Nothing that "
+            "was told is lost: look whether the service runs and the address is right, and run "
+            "the same command again."
+        )

@@ -4,10 +4,9 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
@@ -22,9 +21,12 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _SCHEMES = (
     "memory://, journal:///path/to/file, grpc://host:port, grpcs://host:port, "
-    "postgresql://user@host/database"
+    "postgresql://user:password@host/database"
 )
-_WHY_NO_SQLITE = "SQLite loses trials when two write at once; use journal:///path, or postgresql://"
+_WHY_NO_SQLITE = (
+    "SQLite gives one trial to two askers, for it ignores the locks that Optuna relies on; use "
+    "journal:///path/to/file, which is one file too"
+)
 _BLOCK = 64 * 1024
 
 
@@ -76,12 +78,25 @@ def storage_url(path: Path) -> str:
     return f"journal://{path}"
 
 
+def shown(url: str) -> str:
+    """An address for people: of a database neither user nor password.
+
+    >>> shown("postgresql://me:secret@db:5432/tuning?sslmode=require")
+    'postgresql://db:5432/tuning'
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "journal" or not ("@" in rest or scheme.startswith("postgres")):
+        return url
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
 def open_storage(url: str) -> BaseStorage:
     """The storage at `url`.
 
     Raises:
         AutotunerError: An address of another form.
-        StorageUnavailableError: The file cannot be opened.
+        StorageUnavailableError: The file cannot be opened, or the database does not answer. A
+            storage service is asked at the first call only.
         StorageDamagedError: A line of the journal cannot be read.
     """
     scheme, _, rest = url.partition("://")
@@ -89,55 +104,26 @@ def open_storage(url: str) -> BaseStorage:
         return InMemoryStorage()
     if scheme == "journal" and rest.startswith("/"):
         return _open_journal(Path(rest))
+    # gRPC and the database's driver take longer to import than many a command runs.
     if scheme in ("grpc", "grpcs"):
         return _open_service(url)
     if scheme == "postgresql":
         return _open_postgresql(url)
     if scheme == "sqlite":
         raise AutotunerError(f"{url}: {_WHY_NO_SQLITE}")
-    raise AutotunerError(f"{url}: no storage address; allowed are {_SCHEMES}")
-
-
-def without_password(url: str) -> str:
-    """An address that may be shown.
-
-    >>> without_password("postgresql://tuner:secret@db/studies")
-    'postgresql://tuner:***@db/studies'
-    """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+    raise AutotunerError(f"{shown(url)}: no storage address; allowed are {_SCHEMES}")
 
 
 def _open_service(url: str) -> BaseStorage:
     from inference_autotuner.optimizer.grpc_storage import ServiceStorage
 
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or port is None:
-        raise AutotunerError(f"{url}: a storage service is named as {parts.scheme}://host:port")
-    return ServiceStorage(host=host, port=port, is_encrypted=parts.scheme == "grpcs")
+    return ServiceStorage(url)
 
 
 def _open_postgresql(url: str) -> BaseStorage:
-    """Optuna's relational storage, through psycopg; a dead connection is noticed and replaced."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from inference_autotuner.optimizer.postgresql_storage import open_postgresql
 
-    address = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    settings = {
-        "pool_pre_ping": True,
-        "pool_recycle": 300,
-        "connect_args": {"connect_timeout": 10, "options": "-c statement_timeout=30000"},
-    }
-    try:
-        return RDBStorage(address, engine_kwargs=settings)
-    except (SQLAlchemyError, ImportError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise StorageUnavailableError(f"{without_password(url)}: {reason}") from error
+    return open_postgresql(url)
 
 
 def _open_journal(path: Path) -> BaseStorage:

@@ -4,11 +4,10 @@ Every method may be called again after a crash: asking with the same key gives t
 back, telling twice keeps the first result.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -320,26 +319,20 @@ def parse_trial(frozen: FrozenTrial) -> Trial:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Optuna's, the database's, the service's and the file system's errors in our words."""
+    """Optuna's and the file system's errors in our words.
+
+    A storage service and a database have told theirs in our words already.
+    """
     try:
-        with _translated_service_errors():
-            yield
+        yield
     except OSError as error:
         raise StorageUnavailableError(
             f"the storage cannot be written: {error.strerror or error}. Nothing that was told is "
             "lost; mend it and run the same command again."
         ) from error
-
-
-@contextmanager
-def _translated_service_errors() -> Iterator[None]:
-    """Those of libraries that are loaded only where they are used."""
-    grpc_storage = sys.modules.get("inference_autotuner.optimizer.grpc_storage")
-    with grpc_storage.translated_grpc_errors() if grpc_storage else nullcontext():
-        try:
-            yield
-        except StorageInternalError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise StorageUnavailableError(
-                f"the database does not answer: {reason}. Nothing that was told is lost."
-            ) from error
+    except StorageInternalError as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise StorageUnavailableError(
+            f"the database does not answer: {reason}. Nothing that was told is lost; run the same "
+            "command again."
+        ) from error
