@@ -57,7 +57,7 @@ class Trial:
         ended_s: Unix time at which it was told; None while it runs.
         engine_args: The exact command line of the engine, without the program.
         resolved: What the engine itself said of its configuration.
-        log_tail: The end of the engine's log, when it did not serve.
+        log_tail: The end of the engine's log.
     """
 
     number: int

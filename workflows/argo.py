@@ -17,7 +17,7 @@ from typing import Any
 from hera.workflows import Container, Parameter, Resources, RetryStrategy, Step, Steps, Workflow
 from hera.workflows import models as m
 
-from inference_autotuner.manifests.labels import MANAGED_BY, STUDY
+from inference_autotuner.manifests.labels import MANAGED_BY, STEP, STEP_TRIAL, STUDY
 from inference_autotuner.optimizer.errors import Mistake, TaskError
 from inference_autotuner.optimizer.forecast import trial_most_s
 from inference_autotuner.optimizer.spec import Spec, TuningTask
@@ -36,6 +36,7 @@ MOST_SLOTS = 300
 QUEUE_TIMEOUT_S = 6 * 3600.0
 # A step outlives its own wait, or it is killed before it can say what it waited for.
 _MARGIN_S = 600
+TRIAL_INPUT = "{{inputs.parameters.trial}}"
 _OUTPUTS = "/tmp/outputs"
 _USER = 10001
 # Infrastructure and our own "not ready yet"; never an engine that ran out of memory.
@@ -46,6 +47,7 @@ _TRANSIENT = (
 )
 _TITLE = "workflows.argoproj.io/title"
 _DESCRIPTION = "workflows.argoproj.io/description"
+# Letters, digits, dashes and dots; anything else fails the step.
 _DISPLAY_NAME = "workflows.argoproj.io/display-name"
 
 
@@ -139,7 +141,7 @@ def to_manifest(workflow: Workflow) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(json.dumps(workflow.to_dict()))
     for template in manifest["spec"]["templates"]:
         # Hera's `annotations` are those of the pod; Argo reads a node's name beside it.
-        if annotations := template.pop("metadata", {}).get("annotations"):
+        if annotations := template.get("metadata", {}).pop("annotations", None):
             template["annotations"] = annotations
     return manifest
 
@@ -191,6 +193,7 @@ class _Builder:
             inputs=[Parameter(name=name) for name in inputs],
             outputs=[_output(name) for name in outputs],
             annotations={_DISPLAY_NAME: display_name} if display_name else None,
+            labels={STEP: step} | ({STEP_TRIAL: TRIAL_INPUT} if "trial" in inputs else {}),
             active_deadline_seconds=int(deadline_s),
             retry_strategy=_retry(retries) if retries else None,
             service_account_name=account,
@@ -205,7 +208,7 @@ class _Builder:
 
 def _add_templates(build: _Builder) -> None:
     spec = build.spec
-    trial = "{{inputs.parameters.trial}}"
+    trial = TRIAL_INPUT
     this_workflow = {"workflow": "{{workflow.name}}", "workflow-uid": "{{workflow.uid}}"}
     waiting_s = QUEUE_TIMEOUT_S + trial_most_s(spec)
     build.leaf(
@@ -227,7 +230,7 @@ def _add_templates(build: _Builder) -> None:
         retries=2,
         inputs=("trial", "params"),
         outputs=("outcome", "url", "message"),
-        display_name="deploy {{inputs.parameters.trial}}: {{inputs.parameters.params}}",
+        display_name="deploy-{{inputs.parameters.trial}}",
     )
     build.leaf(
         "benchmark",
@@ -237,7 +240,7 @@ def _add_templates(build: _Builder) -> None:
         retries=2,
         inputs=("trial",),
         outputs=("outcome", "message"),
-        display_name="benchmark {{inputs.parameters.trial}}",
+        display_name="benchmark-{{inputs.parameters.trial}}",
         memory="1Gi",
     )
     build.leaf(
@@ -248,7 +251,7 @@ def _add_templates(build: _Builder) -> None:
         retries=6,
         inputs=("trial",),
         outputs=("score",),
-        display_name="tell {{inputs.parameters.trial}}",
+        display_name="tell-{{inputs.parameters.trial}}",
     )
     # The hook and the sweep are not retried by Argo once a study is stopped: they retry inside.
     build.leaf(
@@ -258,7 +261,7 @@ def _add_templates(build: _Builder) -> None:
         deadline_s=2 * _MARGIN_S,
         inputs=("trial",),
         outputs=("message",),
-        display_name="release {{inputs.parameters.trial}}",
+        display_name="release-{{inputs.parameters.trial}}",
     )
     build.leaf(
         "sweep",

@@ -31,11 +31,23 @@ def log_lines(
     if not trials:
         raise StudyError(f"{study.name} has no trial yet")
     trial = study.trial(len(trials) - 1 if number is None else number)
+    if study.attribute("workflow"):
+        yield from _of_cluster(study, trial, source, is_following)
+        return
     if not is_following and not _files(study, trial, source):
         yield from _stored_tail(study, trial, source)
         return
     yield from _read(
         lambda: _files(study, trial, source), lambda: is_following and _runs(study, trial)
+    )
+
+
+def _of_cluster(study: Study, trial: Trial, source: str, is_following: bool) -> Iterator[str]:
+    from inference_autotuner.workflows.cluster import Cluster
+    from inference_autotuner.workflows.cluster_logs import cluster_log_lines
+
+    yield from cluster_log_lines(
+        study, trial, Cluster.connect(), source=source, is_following=is_following
     )
 
 

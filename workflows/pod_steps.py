@@ -6,6 +6,7 @@ again. It finds out by itself what an earlier attempt of it did.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from inference_autotuner.optimizer.listing import (
 from inference_autotuner.optimizer.metrics import Measurement
 from inference_autotuner.optimizer.objective import objective_values, violations
 from inference_autotuner.optimizer.plan import Finished, StopReason
-from inference_autotuner.optimizer.study import Study
+from inference_autotuner.optimizer.study import LOG_TAIL_LIMIT, Study
 from inference_autotuner.optimizer.trial import (
     Failed,
     Measured,
@@ -29,6 +30,7 @@ from inference_autotuner.optimizer.trial import (
 )
 from inference_autotuner.workflows import steps
 from inference_autotuner.workflows.deployer import Server
+from inference_autotuner.workflows.events import Event, Line, Listener
 from inference_autotuner.workflows.results import judge
 from inference_autotuner.workflows.steps import Site
 
@@ -36,6 +38,7 @@ Outputs = Mapping[str, str]
 SERVES = "serves"
 _TOLD = "told"
 _POLL_S = 3.0
+_LINES_KEPT = 60
 _SHOWN = 120  # characters of params and messages in Argo's UI
 
 
@@ -115,12 +118,26 @@ def benchmark(site: Site, number: int) -> Outputs:
     if kept := study.noted(number).get("measurement"):
         return _measured(study, trial, Measurement.from_json(kept))
     server = study.noted(number)["server"]
+    said: deque[str] = deque(maxlen=_LINES_KEPT)
     with _ends_the_study(study):
-        seen = steps.benchmark(site, trial, Server(**server, engine_args=(), resolved={}))
+        listening = replace(site, listener=_keeping(said, site.listener))
+        seen = steps.benchmark(listening, trial, Server(**server, engine_args=(), resolved={}))
     if seen is None:
         return _told(study.trial(number))
-    study.note(number, measurement=seen.to_json())
+    tail = "\n".join(said)[-LOG_TAIL_LIMIT:]
+    study.note(number, measurement=seen.to_json(), benchmark_tail=tail)
     return _measured(study, trial, seen)
+
+
+def _keeping(said: deque[str], listener: Listener) -> Listener:
+    """The end of what genai-bench says is kept: its pod is gone before anybody asks."""
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Line) and event.source == "benchmark":
+            said.append(event.text)
+        listener(event)
+
+    return hear
 
 
 def tell(study: Study, number: int, *, now_s: Callable[[], float] = time.time) -> Outputs:

@@ -164,8 +164,9 @@ def benchmark(site: Site, trial: Trial, server: Server) -> Measurement | None:
         try:
             outcome = _load(site, trial, server)
         finally:
+            log_tail = _log_tail(site, trial)  # on a cluster it is gone with the server
             site.deployer.release(site.study.name, trial.name)
-    site.study.note(trial.number, held_since_s=None)
+    site.study.note(trial.number, held_since_s=None, log_tail=log_tail)
     if isinstance(outcome, Measurement):
         return outcome
     tell(site, trial, outcome)

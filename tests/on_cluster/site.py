@@ -1,6 +1,7 @@
 """The cluster of KUBECONFIG, as the tests and tables on it see it."""
 
 import base64
+import gzip
 import json
 import os
 import subprocess
@@ -112,3 +113,11 @@ def until(what: str, is_so: Callable[[], Any], seconds: float) -> Any:
             return found
         time.sleep(0.5)
     raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+def nodes(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes of a Workflow; a large one keeps them packed."""
+    status = found["status"]
+    if packed := status.get("compressedNodes"):
+        return dict(json.loads(gzip.decompress(base64.b64decode(packed))))
+    return dict(status["nodes"])
