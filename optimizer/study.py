@@ -98,9 +98,11 @@ class Study:
     @_patient
     def trials(self) -> list[Trial]:
         """Every trial so far, by number."""
+        return [parse_trial(trial) for trial in self._frozen()]
+
+    def _frozen(self) -> list[FrozenTrial]:
         with translated_errors():
-            frozen = self._storage.get_all_trials(self._id, deepcopy=False)
-        return [parse_trial(trial) for trial in frozen]
+            return self._storage.get_all_trials(self._id, deepcopy=False)
 
     def trial(self, number: int) -> Trial:
         """One trial.
@@ -113,9 +115,11 @@ class Study:
             raise StudyError(f"{self.name} has no trial {number}; it has {len(trials)}")
         return trials[number]
 
+    @_patient
     def find(self, key: str) -> Trial | None:
         """The trial that was asked for with `key`."""
-        return next((trial for trial in self.trials() if trial.key == key), None)
+        # Only this one is parsed: the measurements of a thousand trials take a second and more.
+        return next((parse_trial(t) for t in self._frozen() if _key(t) == key), None)
 
     def propose(self, trials: Sequence[Trial]) -> Params | None:
         """Params to explore next, or None when every combination was tried."""
@@ -289,6 +293,11 @@ def study_names(storage: BaseStorage) -> list[str]:
         return [study.study_name for study in storage.get_all_studies()]
 
 
+def _key(frozen: FrozenTrial) -> str | None:
+    key: str | None = frozen.user_attrs.get("asked", {}).get("key")
+    return key
+
+
 def parse_trial(frozen: FrozenTrial) -> Trial:
     """A trial as a value of ours."""
     asked = frozen.user_attrs.get("asked", {})
@@ -313,7 +322,7 @@ def parse_trial(frozen: FrozenTrial) -> Trial:
         ended_s=told.get("ended_s"),
         engine_args=tuple(progress.get("engine_args", ())),
         resolved=progress.get("resolved", {}),
-        log_tail=told.get("log_tail", ""),
+        log_tail=told.get("log_tail") or progress.get("log_tail", ""),
     )
 
 
