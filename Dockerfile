@@ -1,8 +1,8 @@
 # Two images: `autotuner` runs every step but the benchmark, and the services; `autotuner-bench` is the
 # same with genai-bench. With docker, podman or buildah, from this folder:
 #
-#     docker build --target autotuner -t inference-autotuner:0.1.0 .
-#     docker build --target autotuner-bench -t inference-autotuner-bench:0.1.0 .
+#     docker build --target=autotuner -t inference-autotuner:0.1.0 .
+#     docker build --target=autotuner-bench -t inference-autotuner-bench:0.1.0 .
 
 # Python 3.11 or 3.12 with venv, on a Debian-like system.
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm

@@ -34,6 +34,8 @@ PAGES = sorted(
 EXAMPLES = sorted(
     file for file in (ROOT / "examples").glob("*/*") if file.suffix in (".yaml", ".json")
 )
+# What `kubectl apply -k` reads: no program of ours does.
+INSTALLED_FROM_A_CHECKOUT = ("base/", "overlays/", "storage_token")
 EXIT_USAGE = 2  # click's own
 EXIT_DOCTOR = 1
 
@@ -258,4 +260,6 @@ def test_every_other_file_of_a_room_is_in_the_wheel() -> None:
         for file in (ROOT / room).rglob("*"):
             if file.is_file() and file.suffix not in (".py", ".pyc"):
                 inside = str(file.relative_to(ROOT / room))
+                if room == "manifests" and inside.startswith(INSTALLED_FROM_A_CHECKOUT):
+                    continue
                 assert any(fnmatch(inside, pattern) for pattern in patterns), inside

@@ -27,7 +27,6 @@ _RIGHTS = (
     ("get", "Workflow"),
     ("list", "Workflow"),
     ("patch", "Workflow"),
-    ("get", "ConfigMap"),
     ("list", "Pod"),
 )
 _GPU = "nvidia.com/gpu"

@@ -24,7 +24,11 @@ from inference_autotuner.workflows.installation import (
 
 ROOT = Path(__file__).parents[2]
 BASE = "."
-OVERLAYS = ("manifests/overlays/development", "manifests/overlays/postgresql")
+OVERLAYS = (
+    "manifests/overlays/development",
+    "manifests/overlays/ome",
+    "manifests/overlays/postgresql",
+)
 ALL = (BASE, *OVERLAYS)
 STEPS = ("ask", "deploy", "benchmark", "release", "janitor")
 # Whoever may do one of these may do anything in the namespace, or read every password in it.
@@ -101,9 +105,12 @@ def test_every_pod_fits_pod_security_restricted(folder: str) -> None:
         assert security["readOnlyRootFilesystem"] is True
 
 
-def test_the_namespace_enforces_it() -> None:
-    labels = named("Namespace", "tuning")["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+@pytest.mark.parametrize("folder", ALL)
+def test_the_namespace_enforces_it_but_where_ome_mounts_folders_of_nodes(folder: str) -> None:
+    labels = named("Namespace", "tuning", folder)["metadata"]["labels"]
+    level = "privileged" if folder.endswith("/ome") else "restricted"
+    assert labels["pod-security.kubernetes.io/enforce"] == level
+    assert labels["pod-security.kubernetes.io/warn"] == "restricted"
 
 
 @pytest.mark.parametrize("folder", ALL)
@@ -171,7 +178,14 @@ def test_no_role_has_wildcards_or_what_opens_everything_else() -> None:
     for role in (*of_kind("Role"), *of_kind("ClusterRole")):
         for rule in role["rules"]:
             assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
-            assert not NEVER & set(rule["resources"])
+            assert not NEVER & set(rule["resources"]) or rule.get("resourceNames") == [
+                STORAGE_SECRET
+            ], role["metadata"]["name"]
+
+
+def test_no_step_reads_secrets() -> None:
+    for account in ("storage", *STEPS):
+        assert "secrets" not in {resource for _, resource in rights(f"autotuner-{account}")}
 
 
 def test_only_what_belongs_to_the_whole_cluster_is_read_there() -> None:
