@@ -74,10 +74,17 @@ class OmeShape:
 
     def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
         """OME has no failed state: what it cannot do it tells in events."""
-        if cluster.get("InferenceService", place.name, place.namespace) is None:
+        service = cluster.get("InferenceService", place.name, place.namespace)
+        if service is None:
             return removed(place)
         for event in cluster.events(place.namespace, "InferenceService", place.name):
-            if event.get("type") == "Warning" and (reason := _TASK_EVENTS.get(event["reason"])):
+            # An earlier one of this name has left its events.
+            is_of_this = event["involvedObject"].get("uid") == service["metadata"]["uid"]
+            if (
+                is_of_this
+                and event.get("type") == "Warning"
+                and (reason := _TASK_EVENTS.get(event["reason"]))
+            ):
                 message = f"OME says {event['reason']}: {event['message']}"
                 return Failure(Blame.TASK, reason, message)
         deployment = cluster.get("Deployment", f"{place.name}-engine", place.namespace)
