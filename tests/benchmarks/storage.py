@@ -1,7 +1,8 @@
 """What a call to each kind of storage costs, and how much memory the service takes.
 
-Run it with `PYTHONPATH=. python tests/benchmarks/storage.py`. A trial is asked (`begin`), noted once and told
-with a measurement of about 8 KiB. `open` is a new client that reads the whole study, as a pod does.
+Run it with `PYTHONPATH=. python tests/benchmarks/storage.py`. A trial is asked (`begin`), noted
+once and told with a measurement of about 8 KiB. `open` is a new client that reads the whole study,
+as a pod does.
 """
 
 import json
