@@ -21,6 +21,8 @@ _CONNECT_S = 10.0
 _READ_S = 30.0
 # An engine may be silent for long; a connection that nobody holds any more must end all the same.
 _SILENCE_S = 600.0
+# What a kubelet answers, as if it were a log, for a container that it has cleared away.
+_NO_LOG = "unable to retrieve container logs for "
 _PAGE = 500
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -193,7 +195,8 @@ class Cluster:
         response, status = self._send("GET", path, query=query, allowed=(400, 404))
         if status != 200:
             return ""
-        return b"".join(_read(path, response)).decode(errors="replace")[-limit:]
+        text = b"".join(_read(path, response)).decode(errors="replace")
+        return "" if text.startswith(_NO_LOG) else text[-limit:]
 
     def follow_log(self, name: str, namespace: str, container: str | None = None) -> Iterator[str]:
         """Lines of a container's log, until it ends."""

@@ -67,22 +67,31 @@ def look(cluster: Cluster, engine: Engine, pods: Sequence[Pod]) -> Looked:
 
 
 def log_of(cluster: Cluster, pods: Sequence[Pod], *, limit: int = 1 << 20) -> str:
-    """The engine's log: of its first run, where it was started again."""
+    """The engine's log: of the run that ended, where it was started again."""
     for pod in pods:
         container = _container(pod)
         if not pod["spec"].get("nodeName") or container is None:
             continue
         place = pod["metadata"]
         name, namespace = place["name"], place["namespace"]
-        restarted = container.get("restartCount", 0) > 0
-        if restarted and (
-            text := cluster.pod_log(
-                name, namespace, container["name"], is_previous=True, limit=limit
+        for is_previous in _runs(container):
+            text = cluster.pod_log(
+                name, namespace, container["name"], is_previous=is_previous, limit=limit
             )
-        ):
-            return text
-        return cluster.pod_log(name, namespace, container["name"], limit=limit)
+            if text:
+                return text
     return ""
+
+
+def _runs(container: Mapping[str, Any]) -> tuple[bool, ...]:
+    """Which logs are asked for, in order; True is the one of the run before the last start.
+
+    Between two runs the present log is that of the one that ended; the one before may be gone.
+    """
+    if not container.get("restartCount"):
+        return (False,)
+    is_running = "running" in container.get("state", {})
+    return (True, False) if is_running else (False, True)
 
 
 def new_lines(cluster: Cluster, pods: Sequence[Pod], after: str) -> tuple[list[str], str]:

@@ -131,11 +131,11 @@ class Case:
         else:
             words = f"{found.blame.value} {found.reason.value} | {found.message}"
             print(f"\n{self.name} | {words} | {said}")
-            assert self.leftovers() == []
+            assert self.leftovers(order.study) == []
         return found
 
-    def leftovers(self) -> list[str]:
-        labels = {STUDY: "cases-h0", TRIAL: "t-0001"}
+    def leftovers(self, study: str = "cases-h0") -> list[str]:
+        labels = {STUDY: study, TRIAL: "t-0001"}
         return [
             f"{kind} {found['metadata']['name']}"
             for kind in ("InferenceService", "Deployment", "Service", "Pod")
