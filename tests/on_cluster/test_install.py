@@ -57,7 +57,9 @@ def installed() -> None:
     kubectl(*STORAGE)
 
 
-@pytest.mark.parametrize("folder", [".", OVERLAY, "manifests/overlays/postgresql"])
+@pytest.mark.parametrize(
+    "folder", [".", OVERLAY, "manifests/overlays/ome", "manifests/overlays/postgresql"]
+)
 def test_the_cluster_takes_every_manifest_to_the_letter(folder: str) -> None:
     text = kubectl("kustomize", folder)
     # What is bound to a volume cannot be given another one, and need not be.
