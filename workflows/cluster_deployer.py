@@ -26,10 +26,12 @@ from inference_autotuner.workflows.cluster import (
 )
 from inference_autotuner.workflows.cluster_wait import Target, Wait
 from inference_autotuner.workflows.deployer import Order, Server
-from inference_autotuner.workflows.pods import is_serving, log_of, look
+from inference_autotuner.workflows.pods import is_running, log_of, look
 from inference_autotuner.workflows.shape import Plan, Shape
 
 _POLL_S = 1.0
+# An engine stops answering some seconds before its node tells how it ended.
+_CAUSE_TRIES = 15
 _LOG_TAIL = 4096  # bytes
 # Our pods end within seconds; a node that hangs keeps them.
 _GONE_S = 180.0
@@ -109,7 +111,7 @@ class ClusterDeployer:
     def is_alive(self, order: Order) -> bool:
         """Whether the server still runs, for the first time."""
         try:
-            return is_serving(
+            return is_running(
                 self._shape.pods(self._cluster, self._place(order.study, order.trial))
             )
         except ClusterUnavailableError:
@@ -123,18 +125,19 @@ class ClusterDeployer:
         return self._failures[place.name]
 
     def _why_dead(self, order: Order, place: Place) -> Failure:
-        pods = self._shape.pods(self._cluster, place)
-        gone = all(pod["metadata"].get("deletionTimestamp") for pod in pods)
-        if gone:
-            message = "somebody else removed the server, or its node was lost"
-            return Failure(Blame.WORLD, Reason.SERVER_LOST, message)
-        found = look(self._cluster, order.engine, pods).failure
-        if found is None:
-            message = "its pod is not ready any more, and does not say why"
-            return Failure(Blame.WORLD, Reason.SERVER_LOST, message)
-        if found.reason is Reason.CRASHED:
-            return replace(found, reason=Reason.CRASHED_UNDER_LOAD)
-        return found
+        for _ in range(_CAUSE_TRIES):
+            pods = self._shape.pods(self._cluster, place)
+            if all(pod["metadata"].get("deletionTimestamp") for pod in pods):
+                message = "somebody else removed the server, or its node was lost"
+                return Failure(Blame.WORLD, Reason.SERVER_LOST, message)
+            found = look(self._cluster, order.engine, pods).failure
+            if found is not None and found.reason is Reason.CRASHED:
+                return replace(found, reason=Reason.CRASHED_UNDER_LOAD)
+            if found is not None:
+                return found
+            self._sleep(_POLL_S)
+        message = "it does not answer any more, and its pod does not say why"
+        return Failure(Blame.WORLD, Reason.SERVER_LOST, message)
 
     def log_tail(self, order: Order) -> str:
         """The end of the engine's log, at most 4 KiB; kept when the server is released."""

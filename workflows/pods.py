@@ -123,10 +123,22 @@ def new_lines(cluster: Cluster, pods: Sequence[Pod], after: str) -> tuple[list[s
 
 
 def is_serving(pods: Sequence[Pod]) -> bool:
-    """Whether there is one pod, and its engine runs, is ready, and runs for the first time."""
-    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    container = _container(alive[0]) if len(alive) == 1 else None
+    """Whether the one pod is ready, and its engine runs for the first time."""
+    container = _only(pods)
     return bool(container and container.get("ready") and not container.get("restartCount"))
+
+
+def is_running(pods: Sequence[Pod]) -> bool:
+    """Whether the one pod's engine runs for the first time; under load it may look unready."""
+    container = _only(pods)
+    return bool(
+        container and "running" in container.get("state", {}) and not container.get("restartCount")
+    )
+
+
+def _only(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
+    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return _container(alive[0]) if len(alive) == 1 else None
 
 
 def never_fits(

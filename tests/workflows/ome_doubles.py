@@ -103,12 +103,14 @@ def add_setup(cluster: FakeCluster, path: Path) -> None:
 def make_order(
     name: str, args: Mapping[str, Any], *, gpus: int = 0, ready_s: float = 600, **fields: Any
 ) -> Order:
-    """An order whose server has that name, such as `t-0001`."""
+    """An order whose server has that name, such as `t-0001`; with a model, served name, args."""
     study, _, trial = name.rpartition("-")
+    model = {"name": fields.pop("model", "smollm2-135m"), "servedName": fields.pop("served", None)}
+    fixed = fields.pop("fixed", {})
     task = spec.Spec.model_validate(
         {
-            "model": {"name": fields.pop("model", "smollm2-135m")},
-            "engine": {"name": "llamacpp", "runtime": "llamacpp-cpu", **fields},
+            "model": model,
+            "engine": {"name": "llamacpp", "runtime": "llamacpp-cpu", "args": fixed},
             "deployment": {"mode": "ome", "namespace": NAMESPACE, "readyTimeout": f"{ready_s:g}s"},
             "parameters": {"parallel": [1, 2]},
             "workload": {"scenarios": ["D(32,16)"]},

@@ -1,0 +1,219 @@
+"""A trial as a Deployment: what is created, and what becomes of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from inference_autotuner.optimizer import spec
+from inference_autotuner.optimizer.engine import get_engine
+from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason
+from inference_autotuner.workflows import cluster_wait
+from inference_autotuner.workflows.cluster import InvalidObjectError
+from inference_autotuner.workflows.cluster_deployer import ClusterDeployer
+from inference_autotuner.workflows.deployer import Order, Server
+from inference_autotuner.workflows.kubernetes_shape import KubernetesShape
+from tests.workflows.fake_cluster import FakeCluster
+
+Manifest = dict[str, Any]
+
+
+class Cluster(FakeCluster):
+    """Every Deployment gets one pod, which looks as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status: Manifest = {}
+        self.node: str | None = "node"
+        self.conditions: list[Manifest] = []
+        self.refusal: Exception | None = None
+        self.log = ""
+
+    def create(self, manifest: Manifest) -> Manifest:
+        if self.refusal:
+            raise self.refusal
+        made = super().create(manifest)
+        if manifest["kind"] == "Deployment":
+            made["status"] = {"conditions": self.conditions}
+            template, place = manifest["spec"]["template"], manifest["metadata"]
+            metadata = {
+                **template["metadata"],
+                "name": f"{place['name']}-x",
+                "namespace": place["namespace"],
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            }
+            pod_spec = {**template["spec"], **({"nodeName": self.node} if self.node else {})}
+            pod = {"kind": "Pod", "metadata": metadata, "spec": pod_spec, "status": self.status}
+            super().create(pod)
+        if manifest["kind"] == "Service":
+            made["spec"] = {**made["spec"], "clusterIP": "10.0.0.1"}
+        return made
+
+    def delete(self, kind: str, name: str, namespace: str, uid: str | None = None) -> None:
+        super().delete(kind, name, namespace, uid)
+        if kind == "Deployment":
+            super().delete("Pod", f"{name}-x", namespace)
+
+    def pod_log(self, *place: str, **options: Any) -> str:
+        return "" if options.get("since") else self.log
+
+
+def container(**state: Any) -> Manifest:
+    return {"containerStatuses": [{"name": "engine", "restartCount": 0, **state}]}
+
+
+SERVING = container(ready=True, state={"running": {}})
+
+
+def make_order(args: Mapping[str, Any], *, gpus: int = 0, ready_s: float = 600.0) -> Order:
+    task = spec.Spec.model_validate(
+        {
+            "model": {"name": "org/model"},
+            "engine": {"name": "vllm", "image": "engine:1"},
+            "deployment": {"mode": "kubernetes", "readyTimeout": f"{ready_s:g}s"},
+            "parameters": {"max-num-seqs": [1, 2]},
+            "workload": {"scenarios": ["D(32,16)"]},
+        }
+    )
+    return Order("s-h0", "t-0001", task, get_engine("vllm"), args, gpus, ".")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """On it, every server completes."""
+    monkeypatch.setattr(cluster_wait, "health_problem", lambda *_: None)
+    monkeypatch.setattr(cluster_wait, "completion_problem", lambda *_: None)
+    monkeypatch.setattr(cluster_wait, "served_models", lambda _: ["org/model"])
+    monkeypatch.setattr(cluster_wait, "read_json", lambda *_: None)
+    return Cluster()
+
+
+def deployer_on(cluster: Cluster, queue_s: float = 600.0) -> ClusterDeployer:
+    return ClusterDeployer(
+        cluster,  # type: ignore[arg-type]
+        KubernetesShape(),
+        namespace="tuning",
+        owner=None,
+        queue_timeout_s=queue_s,
+        lease_s=60.0,
+        sleep=lambda _: None,
+    )
+
+
+def deploy(cluster: Cluster, order: Order, queue_s: float = 600.0) -> Server | Failure:
+    found = deployer_on(cluster, queue_s).deploy(
+        order, on_line=lambda _: None, on_room=lambda: None, is_cancelled=lambda: False
+    )
+    if isinstance(found, Failure):
+        assert cluster.list("Pod") == cluster.list("Deployment") == cluster.list("Service") == []
+    return found
+
+
+def test_a_server_is_reached_by_its_service(cluster: Cluster) -> None:
+    cluster.status = SERVING
+    found = deploy(cluster, make_order({"max-num-seqs": 2}))
+    assert isinstance(found, Server)
+    assert (found.url, found.served_name) == ("http://10.0.0.1:8080", "org/model")
+    assert "--max-num-seqs" in " ".join(found.engine_args)
+    args = cluster.list("Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert tuple(args) == found.engine_args
+
+
+def test_a_server_that_is_there_already_makes_place_for_a_fresh_one(cluster: Cluster) -> None:
+    cluster.status = SERVING
+    deploy(cluster, make_order({}))
+    before = cluster.list("Deployment")[0]["metadata"]["uid"]
+    deploy(cluster, make_order({}))
+    assert [each["metadata"]["uid"] for each in cluster.list("Deployment")] != [before]
+
+
+def test_an_unready_server_still_lives(cluster: Cluster) -> None:
+    cluster.status = SERVING
+    order = make_order({})
+    deploy(cluster, order)
+    cluster.status["containerStatuses"][0]["ready"] = False
+    alive = deployer_on(cluster).is_alive(order)
+    cluster.status["containerStatuses"][0]["ready"] = True
+    assert alive
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "reason"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory", 1, Reason.OUT_OF_MEMORY),
+        ("api_server.py: error: unrecognized arguments: --x", 2, Reason.INVALID_ARGUMENTS),
+        ("", 1, Reason.CRASHED),
+    ],
+)
+def test_an_engine_that_ended_once_is_judged_by_its_log(
+    cluster: Cluster, log: str, code: int, reason: Reason
+) -> None:
+    ended = {"terminated": {"exitCode": code, "reason": "Error"}}
+    cluster.status, cluster.log = container(state=ended), log
+    found = deploy(cluster, make_order({}))
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.PARAMS, reason)
+
+
+def test_a_container_killed_for_memory_needs_less(cluster: Cluster) -> None:
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    cluster.status = container(lastState=ended, state={"waiting": {"reason": "CrashLoopBackOff"}})
+    found = deploy(cluster, make_order({}))
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.PARAMS, Reason.OUT_OF_MEMORY)
+
+
+def test_a_server_that_waits_for_quota_waits_for_room(cluster: Cluster) -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    cluster.conditions, cluster.node = [refused], None
+    found = deploy(cluster, make_order({}), queue_s=0.0)
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
+
+
+def test_a_pod_that_the_cluster_refuses_stops_the_study(cluster: Cluster) -> None:
+    message = "pods is forbidden: violates PodSecurity"
+    cluster.conditions = [{"type": "ReplicaFailure", "status": "True", "message": message}]
+    found = deploy(cluster, make_order({}))
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.TASK, Reason.INVALID_ARGUMENTS)
+    assert message in found.message
+
+
+def test_an_object_that_the_cluster_refuses_stops_the_study(cluster: Cluster) -> None:
+    cluster.refusal = InvalidObjectError("the cluster refuses POST: spec.x: Invalid value")
+    found = deploy(cluster, make_order({}))
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.TASK, Reason.INVALID_ARGUMENTS)
+
+
+def test_a_pod_that_lacks_its_secret_stops_the_study(cluster: Cluster) -> None:
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "a-secrets" not found'}
+    cluster.status = container(state={"waiting": waiting})
+    found = deploy(cluster, make_order({}))
+    assert isinstance(found, Failure)
+    assert found.blame is Blame.TASK
+    assert "a-secrets" in found.message
+
+
+def test_nodes_that_may_not_be_listed_are_waited_for(cluster: Cluster) -> None:
+    cluster.node, cluster.refused = None, {("list", "Node")}
+    cluster.add("Node", "n", "", status={"allocatable": {"nvidia.com/gpu": "1"}})
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+    }
+    cluster.status = {"conditions": [condition]}
+    found = deploy(cluster, make_order({}, gpus=8), queue_s=0.0)
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
+
+
+def test_a_cancelled_wait_leaves_nothing(cluster: Cluster) -> None:
+    with pytest.raises(DeployError) as caught:
+        deployer_on(cluster).deploy(
+            make_order({}), on_line=print, on_room=lambda: None, is_cancelled=lambda: True
+        )
+    assert caught.value.reason is Reason.INTERRUPTED
+    assert cluster.list("Deployment") == []
