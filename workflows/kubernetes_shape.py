@@ -7,6 +7,8 @@ from inference_autotuner.manifests.labels import STUDY, TRIAL
 from inference_autotuner.manifests.trial_objects import PORT, Place, build_trial_deployment
 from inference_autotuner.optimizer.engine import Launch
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason
+from inference_autotuner.optimizer.flags import Args
+from inference_autotuner.optimizer.spec import Spec
 from inference_autotuner.workflows.cluster import Cluster
 from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.pods import Pod, is_serving
@@ -21,7 +23,7 @@ class KubernetesShape:
     def plan(self, cluster: Cluster, order: Order, place: Place) -> Plan | Failure:
         """Nothing can be missing: the task names the image, and the model is in it or on a hub."""
         spec = order.spec
-        launch = Launch(spec.model.name, spec.model.servedName, "0.0.0.0", PORT, order.args)
+        launch = launch_in_container(spec, order.args)
         objects = build_trial_deployment(spec, order.engine, launch, gpus=order.gpus, place=place)
         args = order.engine.command_line(launch)
         return Plan(objects, args, order.engine.served_name(launch))
@@ -42,6 +44,11 @@ class KubernetesShape:
     def service(self, cluster: Cluster, place: Place) -> Mapping[str, Any] | None:
         """Named like the Deployment."""
         return cluster.get("Service", place.name, place.namespace)
+
+
+def launch_in_container(spec: Spec, args: Args) -> Launch:
+    """What the engine is started with in a pod of its own."""
+    return Launch(spec.model.name, spec.model.servedName, "0.0.0.0", PORT, args)
 
 
 def removed(place: Place) -> Failure:
