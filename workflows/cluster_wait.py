@@ -88,7 +88,9 @@ class Wait:
 
     def _look(self) -> Server | Failure | None:
         target = self._target
-        if trouble := target.shape.trouble(target.cluster, target.order, target.place):
+        waited_s = time.monotonic() - self._began
+        trouble = target.shape.trouble(target.cluster, target.order, target.place, waited_s)
+        if trouble is not None:
             return trouble
         pods = target.shape.pods(target.cluster, target.place)
         looked = look(target.cluster, target.order.engine, pods)
@@ -135,8 +137,9 @@ class Wait:
 
     def _no_room(self, looked: Looked, waited_s: float) -> Failure | None:
         target = self._target
-        if looked.why_pending and looked.why_pending != self._last:
-            self._last = looked.why_pending
+        why = looked.why_pending or target.shape.no_pod(target.cluster, target.place)
+        if why and why != self._last:
+            self._last = why
             target.on_line(f"waiting for room: {self._last}")
             can_list = target.cluster.can("list", "Node")
             nodes = target.cluster.list("Node") if can_list else None

@@ -14,6 +14,8 @@ from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.pods import Pod, is_serving
 from inference_autotuner.workflows.shape import Plan
 
+_QUOTA = "exceeded quota"
+
 
 class KubernetesShape:
     """A Deployment of one replica."""
@@ -32,10 +34,17 @@ class KubernetesShape:
         """By study and trial."""
         return cluster.list("Pod", place.namespace, {STUDY: place.study, TRIAL: place.trial})
 
-    def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
+    def trouble(
+        self, cluster: Cluster, order: Order, place: Place, waited_s: float
+    ) -> Failure | None:
         """A Deployment that may create no pod says so in a condition."""
         deployment = cluster.get("Deployment", place.name, place.namespace)
         return removed(place) if deployment is None else refused_pods(deployment)
+
+    def no_pod(self, cluster: Cluster, place: Place) -> str:
+        """A quota is room that others may give back."""
+        deployment = cluster.get("Deployment", place.name, place.namespace)
+        return refusal(deployment or {})
 
     def is_ready(self, cluster: Cluster, place: Place) -> bool:
         """The Deployment is new for every trial: its one pod is the one that is meant."""
@@ -58,11 +67,16 @@ def removed(place: Place) -> Failure:
 
 
 def refused_pods(deployment: Mapping[str, Any]) -> Failure | None:
-    """Quota, pod security or a webhook may refuse the pods of a Deployment."""
+    """Pod security or a webhook may refuse the pods of a Deployment."""
+    message = refusal(deployment)
+    if not message or _QUOTA in message:
+        return None
+    return Failure(Blame.TASK, Reason.INVALID_ARGUMENTS, f"its pod is refused: {message}")
+
+
+def refusal(deployment: Mapping[str, Any]) -> str:
+    """Why a Deployment may have no pod, in the cluster's words."""
     for condition in deployment.get("status", {}).get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = str(condition.get("message", ""))
-            if "exceeded quota" in message:
-                return None  # room that others may give back
-            return Failure(Blame.TASK, Reason.INVALID_ARGUMENTS, f"its pod is refused: {message}")
-    return None
+            return str(condition.get("message", ""))
+    return ""

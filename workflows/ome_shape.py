@@ -11,7 +11,7 @@ from inference_autotuner.optimizer.engine import Engine
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason
 from inference_autotuner.workflows.cluster import Cluster
 from inference_autotuner.workflows.deployer import Order
-from inference_autotuner.workflows.kubernetes_shape import refused_pods, removed
+from inference_autotuner.workflows.kubernetes_shape import refusal, refused_pods, removed
 from inference_autotuner.workflows.pods import Pod, is_serving
 from inference_autotuner.workflows.shape import Plan
 
@@ -29,6 +29,8 @@ _TASK_EVENTS = {
     "ServerlessModeRejected": Reason.INVALID_ARGUMENTS,
     "PredictorMigrationError": Reason.INVALID_ARGUMENTS,
 }
+# OME makes a Deployment within a second; what it does not act upon it never says.
+_SILENT_S = 180.0
 _SHELLS = ("sh", "bash", "ash", "dash")
 _GPU = "nvidia.com/gpu"
 _FLAG = re.compile(r"^--?([A-Za-z][\w.-]*)(?:=(.*))?$", re.S)
@@ -72,7 +74,9 @@ class OmeShape:
         labels = {"ome.io/inferenceservice": place.name, "component": "engine"}
         return cluster.list("Pod", place.namespace, labels)
 
-    def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
+    def trouble(
+        self, cluster: Cluster, order: Order, place: Place, waited_s: float
+    ) -> Failure | None:
         """OME has no failed state: what it cannot do it tells in events."""
         service = cluster.get("InferenceService", place.name, place.namespace)
         if service is None:
@@ -89,8 +93,13 @@ class OmeShape:
                 return Failure(Blame.TASK, reason, message)
         deployment = cluster.get("Deployment", f"{place.name}-engine", place.namespace)
         if deployment is None:
-            return None
+            return _ignored(place) if waited_s > _SILENT_S else None
         return refused_pods(deployment) or _changed(deployment, order)
+
+    def no_pod(self, cluster: Cluster, place: Place) -> str:
+        """OME makes a Deployment, which may have no pod."""
+        deployment = cluster.get("Deployment", f"{place.name}-engine", place.namespace)
+        return "OME has not made a Deployment" if deployment is None else refusal(deployment)
 
     def is_ready(self, cluster: Cluster, place: Place) -> bool:
         """Ready says nothing of which configuration: the Deployment's generation does."""
@@ -184,6 +193,14 @@ def _with_gpus(resources: Manifest, gpus: int) -> dict[str, dict[str, str]]:
     for amounts in parts.values():
         amounts[_GPU] = str(gpus)
     return {part: {k: str(v) for k, v in amounts.items()} for part, amounts in parts.items()}
+
+
+def _ignored(place: Place) -> Failure:
+    message = (
+        f"OME made nothing of {place.name} within {_SILENT_S:.0f} s and says nothing: look at the "
+        "log of its manager (kubectl logs -n ome deployment/ome-controller-manager)"
+    )
+    return Failure(Blame.WORLD, Reason.RUNTIME_NOT_FOUND, message)
 
 
 def _words(order: Order) -> list[str]:

@@ -41,8 +41,13 @@ class Shape(Protocol):
     def pods(self, cluster: Cluster, place: Place) -> Sequence[Pod]:
         """The pods of a server, those that end included."""
 
-    def trouble(self, cluster: Cluster, order: Order, place: Place) -> Failure | None:
+    def trouble(
+        self, cluster: Cluster, order: Order, place: Place, waited_s: float
+    ) -> Failure | None:
         """What is wrong that no pod shows."""
+
+    def no_pod(self, cluster: Cluster, place: Place) -> str:
+        """Why there is no pod yet; empty when nothing says so."""
 
     def is_ready(self, cluster: Cluster, place: Place) -> bool:
         """Whether the cluster calls it ready, and means this configuration."""

@@ -169,6 +169,7 @@ def test_a_server_that_waits_for_quota_waits_for_room(cluster: Cluster) -> None:
     found = deploy(cluster, make_order({}), queue_s=0.0)
     assert isinstance(found, Failure)
     assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
+    assert "exceeded quota: gpus" in found.message
 
 
 def test_a_pod_that_the_cluster_refuses_stops_the_study(cluster: Cluster) -> None:

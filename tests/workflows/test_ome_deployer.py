@@ -14,7 +14,7 @@ from inference_autotuner.optimizer.errors import (
     Reason,
     StudyError,
 )
-from inference_autotuner.workflows import cluster_deployer, cluster_wait, completion
+from inference_autotuner.workflows import cluster_deployer, cluster_wait, completion, ome_shape
 from inference_autotuner.workflows.cluster import ClusterUnavailableError
 from inference_autotuner.workflows.cluster_deployer import ClusterDeployer
 from inference_autotuner.workflows.deployer import Order, Server
@@ -267,6 +267,16 @@ def test_a_model_that_is_on_no_node_stops_the_study(case: Case) -> None:
     assert (found.blame, found.reason) == (Blame.TASK, Reason.NO_ROOM)
     assert "labelled" in found.message
     assert case.rooms == 0
+
+
+def test_an_ome_that_does_not_act_is_not_waited_for(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ome_shape, "_SILENT_S", -1.0)
+    found = case.deploy(make_order("t-0001", {"parallel": 4}))
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.WORLD, Reason.RUNTIME_NOT_FOUND)
+    assert "its manager" in found.message
 
 
 def test_a_failure_keeps_the_log_and_leaves_nothing(case: Case) -> None:
