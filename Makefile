@@ -13,7 +13,10 @@ demo: .venv/ready $(MODEL)  ## tune a small model on this machine
 	$(BIN)/autotuner run examples/smollm2/task.yaml
 
 test: .venv/ready $(MODEL)  ## all tests that need no cluster
-	$(BIN)/pytest -n 2 --dist worksteal $(TESTS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not on_cluster" $(TESTS)
+
+cluster-test: .venv/ready  ## installs itself on the cluster of KUBECONFIG, and tunes there
+	$(BIN)/pytest -n 0 -m on_cluster tests/on_cluster
 
 check: .venv/ready build/typing  ## format, lint, import contracts, types
 	$(BIN)/ruff format --check -q .

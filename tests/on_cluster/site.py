@@ -17,6 +17,18 @@ OVERLAY = "manifests/overlays/development"
 STUDY = "inference-autotuner/study"
 ENGINE_KINDS = ("inferenceservices.ome.io", "deployments.apps", "services", "pods")
 
+STORAGE = ("-n", NAMESPACE, "rollout", "status", "deployment/autotuner-storage", "--timeout=120s")
+
+
+def install() -> None:
+    """The development overlay, as a person would install it; it stays there."""
+    executor = str(ROOT / "third_party/argo-workflows/executor.yaml")
+    words = ("patch", "configmap", "workflow-controller-configmap", "--patch-file", executor)
+    kubectl("-n", "argo", *words)
+    kubectl("apply", "-k", OVERLAY)
+    subprocess.run([str(ROOT / "manifests/storage_token"), NAMESPACE], check=True)
+    kubectl(*STORAGE)
+
 
 def kubectl(*words: str, stdin: str | None = None, is_checked: bool = True) -> str:
     """What kubectl prints."""

@@ -12,14 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.on_cluster.site import NAMESPACE, OVERLAY, ROOT, autotuner, kubectl, objects, until
+from tests.on_cluster.site import (
+    NAMESPACE,
+    OVERLAY,
+    ROOT,
+    STORAGE,
+    autotuner,
+    install,
+    kubectl,
+    objects,
+    until,
+)
 
 pytestmark = [
     pytest.mark.on_cluster,
     pytest.mark.skipif("KUBECONFIG" not in os.environ, reason="KUBECONFIG names no cluster"),
 ]
 
-STORAGE = ("-n", NAMESPACE, "rollout", "status", "deployment/autotuner-storage", "--timeout=120s")
 JANITOR = "app.kubernetes.io/name=autotuner-janitor"
 # What each account may do of what could hurt, as `kubectl auth can-i` says. It knows no kind that
 # the cluster has not, so OME's are left out.
@@ -49,12 +58,7 @@ ALLOWED = {
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    patch = ROOT / "third_party/argo-workflows/executor.yaml"
-    kubectl("-n", "argo", "patch", "configmap", "workflow-controller-configmap", "--patch-file",
-            str(patch))  # fmt: skip
-    kubectl("apply", "-k", OVERLAY)
-    subprocess.run([str(ROOT / "manifests/storage_token"), NAMESPACE], check=True)
-    kubectl(*STORAGE)
+    install()
 
 
 @pytest.mark.parametrize(
