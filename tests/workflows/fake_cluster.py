@@ -57,7 +57,9 @@ class FakeCluster:
     def delete(self, kind: str, name: str, namespace: str, uid: str | None = None) -> None:
         self.objects.pop((kind, namespace, name), None)
 
-    def can(self, verb: str, kind: str, namespace: str | None = None) -> bool:
+    def can(
+        self, verb: str, kind: str, namespace: str | None = None, subresource: str = ""
+    ) -> bool:
         return (verb, kind) not in self.refused
 
     def has(self, kind: str) -> bool:

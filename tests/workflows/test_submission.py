@@ -12,6 +12,8 @@ from inference_autotuner.workflows import pod_steps
 from inference_autotuner.workflows.argo import Origin
 from inference_autotuner.workflows.cluster import Cluster
 from inference_autotuner.workflows.cluster_janitor import clean_cluster
+from inference_autotuner.workflows.cluster_preflight import examine_task
+from inference_autotuner.workflows.finding import State
 from inference_autotuner.workflows.pod_steps import key_of
 from inference_autotuner.workflows.submission import Submitted, stop_now, submit
 from tests.workflows import doubles
@@ -196,3 +198,92 @@ def test_the_janitor_leaves_a_study_alone_whose_workflow_runs() -> None:
     submitted = scene.submit()
     assert scene.clean() == []
     assert submitted.study.attribute("phase") == "running"
+
+
+class Preflight(Scene):
+    """A cluster with OME, a model, a runtime and a node that has the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        name = "inferenceservices.ome.io"
+        self.fake.add("CustomResourceDefinition", name, namespace="", spec=_crd("predictor"))
+        self.fake.add("ClusterBaseModel", "llama", namespace="")
+        self.runner: Manifest = {"name": "ome-container", "command": ["vllm", "serve"]}
+        self.runtime = self.fake.add(
+            "ClusterServingRuntime",
+            "rt",
+            namespace="",
+            spec={"engineConfig": {"runner": self.runner}},
+        )
+        labels = {"models.ome.io/clusterbasemodel.llama": "Ready"}
+        status = {"allocatable": {"nvidia.com/gpu": "4"}}
+        self.node = self.fake.add(
+            "Node", "a", namespace="", metadata={"labels": labels}, status=status
+        )
+
+    def look(self, **spec: Any) -> dict[str, Any]:
+        fields = {
+            "model": {"name": "llama", "tokenizer": "org/llama"},
+            "engine": {"name": "vllm", "runtime": "rt"},
+            "deployment": {"mode": "ome", "namespace": "tuning", "gpus": 2},
+            **spec,
+        }
+        return {each.name: each for each in examine_task(self.cluster, self.task(**fields))}
+
+
+def _crd(field: str) -> Manifest:
+    schema = {"properties": {"spec": {"properties": {field: {}}}}}
+    return {"versions": [{"schema": {"openAPIV3Schema": schema}}]}
+
+
+def test_a_task_that_the_cluster_can_run_has_nothing_bad() -> None:
+    found = Preflight().look()
+    assert {each.state for each in found.values()} == {State.OK}
+    assert found["OME"].found == "of the line of v0.1"
+    assert found["server"].found == "InferenceService with 2 GPUs"
+
+
+def test_a_missing_model_or_runtime_is_told_with_the_remedy() -> None:
+    assert (
+        "ModelNotFound"
+        in Preflight().look(model={"name": "other", "tokenizer": "t"})["server"].found
+    )
+    engine = {"name": "vllm", "runtime": "other"}
+    assert "RuntimeNotFound" in Preflight().look(engine=engine)["server"].found
+
+
+def test_a_runtime_that_starts_a_shell_is_told() -> None:
+    scene = Preflight()
+    scene.runner["command"] = ["bash", "-c", "vllm serve"]
+    assert "through a shell" in scene.look()["server"].found
+
+
+def test_a_model_that_no_node_has_is_told_with_the_label() -> None:
+    scene = Preflight()
+    scene.node["metadata"]["labels"] = {}
+    assert "clusterbasemodel.llama=Ready" in scene.look()["model's nodes"].remedy
+
+
+def test_an_accelerator_class_that_overrides_flags_is_a_warning() -> None:
+    scene = Preflight()
+    scene.runtime["spec"]["supportedModelFormats"] = [{"acceleratorConfig": {"h200": {}}}]
+    assert scene.look()["accelerator classes"].state is State.WARN
+
+
+def test_a_quota_and_a_node_that_are_too_small_are_told() -> None:
+    scene = Preflight()
+    scene.fake.add("ResourceQuota", "q", spec={"hard": {"requests.nvidia.com/gpu": "1"}})
+    scene.node["status"]["allocatable"]["nvidia.com/gpu"] = "1"
+    found = scene.look()
+    assert found["quota"].state is State.BAD
+    assert found["GPUs"].state is State.BAD
+
+
+def test_a_tokenizer_that_nothing_names_is_told() -> None:
+    assert Preflight().look(model={"name": "llama"})["tokenizer"].state is State.BAD
+
+
+def test_rights_that_are_missing_are_named() -> None:
+    scene = Preflight()
+    scene.fake.refused.add(("list", "Event"))
+    assert scene.look()["pods and logs"].found == "refused: list Event"
