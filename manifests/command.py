@@ -32,10 +32,19 @@ def winning_launch(spec: Spec, params: Params, *, model: str, host: str, port: i
 def secret_variables(spec: Spec) -> dict[str, Variable]:
     """Fixed flags that hold a secret, each with the variable that brings it."""
     return {
-        name: Variable("SERVE_" + re.sub(r"[^A-Z0-9]", "_", name.upper()))
+        name: secret_variable(name)
         for name, value in spec.engine.args.items()
         if is_secret(name, value)
     }
+
+
+def secret_variable(flag: str) -> Variable:
+    """The variable that brings a flag's secret.
+
+    >>> secret_variable("api-key")
+    Variable(name='SERVE_API_KEY')
+    """
+    return Variable("SERVE_" + re.sub(r"[^A-Z0-9]", "_", flag.upper()))
 
 
 def closed_words(engine: Engine, spec: Spec, launch: Launch) -> tuple[Word, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from inference_autotuner.manifests.command import closed_words, served_model, winning_launch
+from inference_autotuner.manifests.inference_service import build_runner
 from inference_autotuner.manifests.report_view import Section
 from inference_autotuner.manifests.roles import Roles, served_trial
 from inference_autotuner.manifests.serve_script import (
@@ -19,6 +20,15 @@ from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.trial import Trial, TrialState
 from inference_autotuner.optimizer.units import spoken_duration
 from inference_autotuner.optimizer.verdict import Verdict
+
+_FILES = (
+    "Beside this report, serve.sh starts the same on a machine, and "
+    "kubectl apply -f manifest.yaml on a cluster."
+)
+_OME_FILES = (
+    "Beside this report, manifest.yaml is that InferenceService, ready for kubectl apply, and "
+    "patch.yaml puts the args on one that exists already."
+)
 
 
 def notes(roles: Roles, verdict: Verdict) -> list[str]:
@@ -100,25 +110,26 @@ def use_section(task: TuningTask, roles: Roles, verdict: Verdict) -> Section:
     served = served_trial(roles, verdict)
     if served is None:
         return Section("")
+    is_ome = task.spec.deployment.mode == "ome"
+    code = "args of the InferenceService" if is_ome else "command line"
     text = (
-        "The winner's command line, as it was measured."
+        f"The winner's {code}, as measured."
         if verdict.has_winner
-        else "Nothing is shown to be better, so this is the baseline's command line."
+        else f"Nothing is shown to be better: the baseline's {code}."
     )
     return Section(
         "Use it" if verdict.has_winner else "Keep the baseline",
         texts=[text],
         code=serving_command(task, roles, served),
-        notes=[
-            "Beside this report, serve.sh starts the same on a machine, and "
-            "kubectl apply -f manifest.yaml on a cluster."
-        ],
+        notes=[_OME_FILES if is_ome else _FILES],
     )
 
 
 def serving_command(task: TuningTask, roles: Roles, trial: Trial) -> str:
-    """A trial's command line as one would type it."""
+    """A trial's command line as one would type it; in mode `ome` the container's `args` alone."""
     engine = roles.space.engine
+    if task.spec.deployment.mode == "ome":
+        return "\n".join(argument_lines(build_runner(task.spec, engine, trial).args))
     model = served_model(engine, task.spec, trial)
     launch = winning_launch(
         task.spec, trial.params, model=model, host=DEFAULT_HOST, port=DEFAULT_PORT

@@ -32,6 +32,7 @@ def render_readme(task: TuningTask, roles: Roles, verdict: Verdict, served: Tria
         tables=[(title, _rows(table)) for title, table in tables],
         command=serving_command(task, roles, served) if served else None,
         is_winner=verdict.has_winner,
+        is_ome=task.spec.deployment.mode == "ome",
         headline=headline(task, roles),
     )
 

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 from inference_autotuner.manifests.command import Word, closed_words, served_model, winning_launch
 from inference_autotuner.manifests.headline import ended_title
+from inference_autotuner.manifests.inference_service import (
+    build_runner,
+    render_inference_service,
+    render_patch,
+)
 from inference_autotuner.manifests.kubernetes import render_deployment
 from inference_autotuner.manifests.readme import render_readme
 from inference_autotuner.manifests.report import render_report
@@ -22,8 +27,8 @@ from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.trial import Trial
 from inference_autotuner.optimizer.verdict import Verdict
 
-SERVING_FILES = ("serve.sh", "manifest.yaml")
-"""Files that are there only where the verdict has params to serve with."""
+SERVING_FILES = ("serve.sh", "manifest.yaml", "patch.yaml")
+"""Files that are there only where the verdict has params to serve with, and not in every mode."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ def result_files(
         facts: The machine and the versions of what ran, shown as they are.
 
     Returns:
-        `report.html`, `verdict.yaml`, `trials.csv`, `README.md`, and `SERVING_FILES` where
-        there are params to serve with: the winner's, else the baseline's.
+        `report.html`, `verdict.yaml`, `trials.csv`, `README.md`, and where there are params to
+        serve with, the winner's, else the baseline's: `manifest.yaml`, with `patch.yaml` in mode
+        `ome` and `serve.sh` in the others.
     """
     roles = build_roles(task, trials, verdict)
     answer = _Answer(
@@ -84,29 +90,48 @@ def _verdict_file(answer: _Answer) -> str:
     )
 
 
-def _words(answer: _Answer, served: Trial) -> tuple[Word, ...]:
+def _words(answer: _Answer, served: Trial) -> Sequence[Word]:
     spec, engine = answer.task.spec, answer.roles.space.engine
+    if spec.deployment.mode == "ome":
+        return build_runner(spec, engine, served).args
     model = served_model(engine, spec, served)
     launch = winning_launch(spec, served.params, model=model, host=DEFAULT_HOST, port=DEFAULT_PORT)
     return closed_words(engine, spec, launch)
 
 
 def _serving_files(answer: _Answer, served: Trial) -> dict[str, str]:
-    engine = answer.roles.space.engine
-    model = served_model(engine, answer.task.spec, served)
     sentence = f"{answer.verdict.kind}: {answer.verdict.summary}"
     if not answer.verdict.has_winner:
         sentence += " These are the baseline's flags."
-    script = render_serve_script(
-        answer.task,
-        engine,
-        served.params,
-        study=answer.study,
-        sentence=sentence,
-        date=answer.ended,
-        model=model,
-    )
-    manifest = render_deployment(
-        answer.task, engine, served, study=answer.study, sentence=sentence, model=model
-    )
-    return dict(zip(SERVING_FILES, (script, manifest), strict=True))
+    is_ome = answer.task.spec.deployment.mode == "ome"
+    return (_ome_files if is_ome else _engine_files)(answer, served, sentence)
+
+
+def _ome_files(answer: _Answer, served: Trial, sentence: str) -> dict[str, str]:
+    """There is no program to start by hand: model and launch line are OME's."""
+    task, engine, study = answer.task, answer.roles.space.engine, answer.study
+    return {
+        "manifest.yaml": render_inference_service(
+            task, engine, served, study=study, sentence=sentence
+        ),
+        "patch.yaml": render_patch(task, engine, served, study=study, sentence=sentence),
+    }
+
+
+def _engine_files(answer: _Answer, served: Trial, sentence: str) -> dict[str, str]:
+    task, engine, study = answer.task, answer.roles.space.engine, answer.study
+    model = served_model(engine, task.spec, served)
+    return {
+        "serve.sh": render_serve_script(
+            task,
+            engine,
+            served.params,
+            study=study,
+            sentence=sentence,
+            date=answer.ended,
+            model=model,
+        ),
+        "manifest.yaml": render_deployment(
+            task, engine, served, study=study, sentence=sentence, model=model
+        ),
+    }

@@ -6,7 +6,8 @@ Fields, beside `apiVersion` and `kind: Verdict`:
 - `verdict` is `Better`, `Inconclusive`, `KeepCurrent` or `NothingFeasible`; `summary` says why.
 - `params` are what to serve with: the winner's, else the baseline's; null where there is no answer.
 - `engine.name`, `engine.version`, `engine.args`: the exact command line for these params, without
-  the program; a secret is written as `$NAME` of the variable that must bring it.
+  the program; a secret is written as `$NAME` of the variable that must bring it. In mode `ome` the
+  container's `args` as in `manifest.yaml`, where a secret is `$(NAME)`.
 - `objective`: metric, statistic and direction of what decides.
 - `gain`: the winner against the baseline as `point`, `low`, `high` (95 % interval), relative, above
   zero is better; null without a winner.

@@ -10,6 +10,7 @@ from inference_autotuner.manifests.kubernetes import (
     container_path,
     render_deployment,
 )
+from inference_autotuner.manifests.trial_objects import Place, build_trial_deployment
 from inference_autotuner.optimizer.engine import engine_names, get_engine
 from inference_autotuner.optimizer.trial import Trial, TrialKind, TrialState
 from tests.samples import sample_task
@@ -170,6 +171,49 @@ def test_without_an_image_the_makers_own_is_taken_in_the_version_that_was_tuned(
 
 def test_every_engine_has_an_image():
     assert all(":" in get_engine(name).image for name in engine_names())
+
+
+@pytest.mark.parametrize("model", ["/models/smol.gguf", "org/name"])
+@pytest.mark.parametrize("name", ["llamacpp", "vllm"])
+def test_where_trials_were_pods_the_winner_is_the_container_that_was_measured(name, model):
+    task = sample_task(
+        model={"name": model},
+        engine={"name": name, "image": "own/image:1", "env": {"LEVEL": "1"}},
+        deployment={"mode": "kubernetes", "namespace": "tuning", "readyTimeout": "90s"},
+        parameters={"x": [1]},
+    )
+    engine = get_engine(name)
+    place = Place("smollm2-chat-h0", "t-0004", "tuning", None, "2026-01-01")
+    launch = winning_launch(task.spec, {"x": 1}, model=model, host="0.0.0.0", port=8080)
+    trial, _ = build_trial_deployment(task.spec, engine, launch, gpus=1, place=place)
+    text, deployment, _ = rendered(task, {"x": 1}, gpus=1, model=model)
+    measured, served = container(trial), container(deployment)
+    for part in ("image", "command", "args", "ports", "resources", "securityContext"):
+        assert served[part] == measured[part]
+    # What only a trial needs is left out.
+    assert [v for v in measured["env"] if v["name"] not in engine.trial_environment] == served[
+        "env"
+    ]
+    for part in ("volumes", "securityContext"):
+        assert (
+            deployment["spec"]["template"]["spec"][part] == trial["spec"]["template"]["spec"][part]
+        )
+    head = text.split("apiVersion")[0]
+    assert "volume" not in head
+    assert "names no image" not in head
+
+
+def test_probes_in_production_are_slower_than_a_trials_and_as_patient():
+    task = sample_task(engine={"name": "llamacpp", "image": "own/image:1"})
+    place = Place("smollm2-chat-h0", "t-0004", "tuning", None, "2026-01-01")
+    launch = winning_launch(task.spec, {}, model="m", host="0.0.0.0", port=8080)
+    trial, _ = build_trial_deployment(
+        task.spec, get_engine("llamacpp"), launch, gpus=0, place=place
+    )
+    served = container(rendered(task)[1])
+    for probe in ("startupProbe", "readinessProbe"):
+        assert served[probe]["periodSeconds"] > container(trial)[probe]["periodSeconds"]
+        assert served[probe]["httpGet"] == container(trial)[probe]["httpGet"]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,33 @@ from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.verdict import Verdict, VerdictKind
 from tests.samples import FACTS, SAMPLES, run_study, sample_study, sample_task, verdict_of
 
+ALWAYS = {"report.html", "verdict.yaml", "trials.csv", "README.md"}
+PROGRAM_FILES = {"serve.sh", "manifest.yaml"}
+
 
 def files_of(name):
     study = sample_study(name)
     return result_files(study.task, study.trials, study.verdict, FACTS)
+
+
+def ome_task():
+    return sample_task(
+        model={"name": "smollm2-135m", "servedName": "smollm2"},
+        engine={"name": "llamacpp", "runtime": "llama-cpp-cpu", "args": {"ctx-size": 4096}},
+        deployment={"mode": "ome", "namespace": "tuning"},
+    )
+
+
+def files_in_mode(mode):
+    """The study with a winner, as another mode would have run it."""
+    study = sample_study("Better")
+    image = {"name": "llamacpp", "image": "own/engine:1", "args": {"ctx-size": 4096}}
+    task = {
+        "process": study.task,
+        "kubernetes": sample_task(engine=image, deployment={"mode": "kubernetes"}),
+        "ome": ome_task(),
+    }[mode]
+    return study, result_files(task, study.trials, study.verdict, FACTS)
 
 
 @pytest.fixture(scope="module", params=SAMPLES)
@@ -24,9 +47,53 @@ def sample(request):
 
 def test_a_script_and_a_manifest_are_there_where_there_is_something_to_serve(sample):
     study, files = sample
-    always = {"report.html", "verdict.yaml", "trials.csv", "README.md"}
-    extra = set(SERVING_FILES) if study.verdict.params is not None else set()
-    assert set(files) == always | extra
+    extra = PROGRAM_FILES if study.verdict.params is not None else set()
+    assert set(files) == ALWAYS | extra
+
+
+@pytest.mark.parametrize(
+    ("mode", "extra"),
+    [
+        ("process", PROGRAM_FILES),
+        ("kubernetes", PROGRAM_FILES),
+        ("ome", {"manifest.yaml", "patch.yaml"}),
+    ],
+)
+def test_each_mode_has_the_files_that_serve_there(mode, extra):
+    study, files = files_in_mode(mode)
+    assert set(files) == ALWAYS | extra
+    assert extra <= set(SERVING_FILES)
+    listed = set(re.findall(r"^\| `(\S+)` \|", files["README.md"], re.M))
+    assert listed == set(files) - {"README.md"}
+    for name in set(SERVING_FILES) - extra:
+        for file in ("README.md", "report.html"):
+            assert name not in files[file]
+
+
+def test_with_ome_the_answer_is_the_args_and_no_program_to_start():
+    study, files = files_in_mode("ome")
+    flags = get_engine("llamacpp").render({"ctx-size": 4096, **study.verdict.params})
+    assert "llama-server" not in files["README.md"]
+    assert "--ctx-size 4096\n" in files["README.md"]
+    assert "args of the InferenceService, as measured." in files["report.html"]
+    assert yaml.safe_load(files["verdict.yaml"])["engine"]["args"] == list(flags)
+    manifest = yaml.safe_load(files["manifest.yaml"])
+    assert manifest["spec"]["engine"]["runner"]["args"] == list(flags)
+
+
+def test_with_ome_an_answer_without_args_is_an_answer():
+    task = ome_task()
+    task = task.model_copy(
+        update={
+            "spec": task.spec.model_copy(
+                update={"engine": task.spec.engine.model_copy(update={"args": {}})}
+            )
+        }
+    )
+    trials = run_study(task)[:1]
+    files = result_files(task, trials, verdict_of(task, trials), {})
+    assert "with the args of its runtime." in files["README.md"]
+    assert "args" not in yaml.safe_load(files["manifest.yaml"])["spec"]["engine"]["runner"]
 
 
 @pytest.mark.parametrize("name", ["NothingFeasible", "crashes", "empty"])
@@ -37,7 +104,7 @@ def test_without_an_answer_there_is_nothing_to_serve_with(name):
 @pytest.mark.parametrize("name", ["Inconclusive", "KeepCurrent"])
 def test_without_a_winner_the_baseline_is_served_and_said_so(name):
     files = files_of(name)
-    for file in SERVING_FILES:
+    for file in PROGRAM_FILES:
         head = " ".join(files[file].split("\n\n")[0].replace("#", "").split())
         assert "These are the baseline's flags." in head
     assert "--threads" not in files["serve.sh"]
@@ -59,7 +126,7 @@ def test_what_is_served_is_spelled_as_in_the_verdict():
     study = sample_study("Better")
     trials = [replace(t, params={**t.params, "cache-type-k": "f16"}) for t in study.trials]
     files = result_files(study.task, trials, study.verdict, FACTS)
-    for name in (*SERVING_FILES, "README.md", "verdict.yaml"):
+    for name in (*PROGRAM_FILES, "README.md", "verdict.yaml"):
         assert "cache-type-k" not in files[name]
 
 
