@@ -178,7 +178,8 @@ class Wait:
             if (engine.config_path)
             else {}
         )
-        return Server(address.url, name, target.plan.args, {**told, **engine.read_log(log)})
+        resolved = {**target.plan.resolved, **told, **engine.read_log(log)}
+        return Server(address.url, name, target.plan.args, resolved)
 
     def _address(self) -> Address | None:
         """By its Service's address: it means the same inside of the cluster and on a node."""

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference_autotuner.manifests.command import secret_variables
-from inference_autotuner.manifests.kubernetes import literal
+from inference_autotuner.manifests.inference_service import RUNNER, flag_words
 from inference_autotuner.manifests.trial_objects import Place, build_inference_service
 from inference_autotuner.optimizer.engine import Engine
 from inference_autotuner.optimizer.errors import Blame, Failure, Reason
@@ -59,15 +58,17 @@ class OmeShape:
         if isinstance(runner, Failure):
             return runner
         args = merged_args(order.engine, runner.get("args") or [], _words(order))
+        name = str(runner["name"])
         service = build_inference_service(
             order.spec,
             order.engine,
-            runner=str(runner["name"]),
+            runner=name,
             args=args,
             resources=_with_gpus(runner.get("resources") or {}, order.gpus),
             place=place,
         )
-        return Plan([service], order.engine.render(order.args), order.spec.model.servedName)
+        # The runtime is not at hand where the winner is written down.
+        return Plan([service], tuple(args), order.spec.model.servedName, {RUNNER: name})
 
     def pods(self, cluster: Cluster, place: Place) -> Sequence[Pod]:
         """By OME's own label."""
@@ -204,18 +205,7 @@ def _ignored(place: Place) -> Failure:
 
 
 def _words(order: Order) -> list[str]:
-    """The order's flags as a container's `args`; secrets come from its environment."""
-    variables = secret_variables(order.spec)
-    references = {name: f"$({variable.name})" for name, variable in variables.items()}
-    words = order.engine.render({**order.args, **references})
-    kept = {literal(reference): reference for reference in references.values()}
-    return [_restored(literal(word), kept) for word in words]
-
-
-def _restored(word: str, references: Mapping[str, str]) -> str:
-    for escaped, reference in references.items():
-        word = word.replace(escaped, reference)
-    return word
+    return flag_words(order.engine, order.spec, order.args)
 
 
 def _changed(deployment: Manifest, order: Order) -> Failure | None:

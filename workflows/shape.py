@@ -1,7 +1,7 @@
 """What differs between the ways in which a cluster serves a trial."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from inference_autotuner.manifests.trial_objects import Place
@@ -19,13 +19,15 @@ class Plan:
 
     Attributes:
         objects: Manifests, in order.
-        args: The engine's arguments as the order wants them.
+        args: The arguments of the engine's container, as they are sent.
         served_name: The model name in requests; None: as the server says.
+        resolved: What is already known of how it runs.
     """
 
     objects: Sequence[Manifest]
     args: tuple[str, ...]
     served_name: str | None
+    resolved: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Shape(Protocol):

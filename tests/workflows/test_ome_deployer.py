@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inference_autotuner.manifests.inference_service import RUNNER
 from inference_autotuner.manifests.trial_objects import Owner
 from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.errors import (
@@ -119,6 +120,16 @@ def test_flags_replace_their_like_in_a_launch_line_in_args(case: Case) -> None:
     sent = case.sent(make_order("t-0002", {"parallel": 4}))
     expected = ["--port", "8080", "--no-warmup", "--metrics", "--parallel", "4"]
     assert sent["spec"]["engine"]["runner"]["args"] == expected
+
+
+def test_a_server_says_what_its_container_was_sent(case: Case, served: list[str]) -> None:
+    case.becomes("ready")
+    case.runner().update(name="engine", command=["llama-server"], args=["--metrics"])
+    server = case.deploy(make_order("t-0002", {"parallel": 4}))
+    assert isinstance(server, Server)
+    runner = case.cluster.created[-1]["spec"]["engine"]["runner"]
+    assert list(server.engine_args) == runner["args"] == ["--metrics", "--parallel", "4"]
+    assert server.resolved[RUNNER] == runner["name"] == "engine"
 
 
 def test_a_list_of_values_goes_with_its_flag() -> None:
