@@ -76,6 +76,7 @@ def render_deployment(
         models=_MODELS,
         model=model,
         model_file=posixpath.basename(path or ""),
+        is_in_image=is_in_image,
         has_model_volume=path is not None and not is_in_image,
         secret_name=secret_name(task.metadata.name),
         ready_period_s=_READY_PERIOD_S,

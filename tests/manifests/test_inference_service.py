@@ -74,7 +74,8 @@ def runner_of(made: Any) -> Any:
 
 
 def test_the_winner_is_an_inference_service_of_the_task() -> None:
-    _, made = manifest(make_trial())
+    text, made = manifest(make_trial())
+    assert "NetworkPolicies let no client in" in text
     assert (made["apiVersion"], made["kind"]) == ("ome.io/v1beta1", "InferenceService")
     assert (made["metadata"]["name"], made["metadata"]["namespace"]) == ("smollm2-chat", "tuning")
     assert made["spec"]["model"] == {"name": "smollm2-135m"}

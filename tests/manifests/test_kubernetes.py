@@ -201,6 +201,8 @@ def test_where_trials_were_pods_the_winner_is_the_container_that_was_measured(na
     head = text.split("apiVersion")[0]
     assert "volume" not in head
     assert "names no image" not in head
+    assert "NetworkPolicies let no client in" in head
+    assert "NetworkPolicies" not in rendered(sample_task())[0]
 
 
 def test_probes_in_production_are_slower_than_a_trials_and_as_patient():
