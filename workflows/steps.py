@@ -200,12 +200,15 @@ def tell(site: Site, trial: Trial, result: TrialResult) -> Trial:
 
 def release(site: Site, trial: Trial) -> Trial:
     """Makes sure that the server is gone and the trial is not left running."""
-    site.deployer.release(site.study.name, trial.name)
-    stored = site.study.trial(trial.number)
-    if stored.state is TrialState.RUNNING:
-        _book_idle(site, trial)
-        message = "the trial was interrupted before it was measured"
-        stored = tell(site, trial, Failed(Reason.INTERRUPTED, message))
+    try:
+        site.deployer.release(site.study.name, trial.name)
+    finally:
+        # Also when its server cannot be ended: others would wait for this trial for ever.
+        stored = site.study.trial(trial.number)
+        if stored.state is TrialState.RUNNING:
+            _book_idle(site, trial)
+            message = "the trial was interrupted before it was measured"
+            stored = tell(site, trial, Failed(Reason.INTERRUPTED, message))
     return stored
 
 

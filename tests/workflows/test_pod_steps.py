@@ -216,6 +216,21 @@ def test_a_release_without_a_measurement_fails_the_trial_and_frees_its_server() 
     assert not cluster.deployer.up
 
 
+def test_a_server_that_cannot_be_ended_leaves_no_trial_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    cluster.ask()
+
+    def stuck(*_: object) -> None:
+        raise StudyError("its pod does not end")
+
+    monkeypatch.setattr(cluster.deployer, "release", stuck)
+    with pytest.raises(StudyError, match="does not end"):
+        pod_steps.release(cluster.site, 0)
+    assert cluster.trial().reason is Reason.INTERRUPTED
+
+
 def test_a_sweep_settles_what_was_left_and_says_how_the_study_stands() -> None:
     cluster = Cluster()
     cluster.run(0)
