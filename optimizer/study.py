@@ -58,21 +58,26 @@ Given = ParamSpec("Given")
 Got = TypeVar("Got")
 
 
+def _persistent(call: Callable[[], Got], patience_s: float) -> Got:
+    """Calls again while the storage does not answer, for so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except StorageUnavailableError:
+            if time.monotonic() + _PAUSE_S > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+
+
 def _patient(
     method: Callable[Concatenate["Study", Given], Got],
 ) -> Callable[Concatenate["Study", Given], Got]:
-    """Calls again while the storage does not answer, as long as the study has patience."""
+    """Waits for a storage that does not answer, as long as the study has patience."""
 
     @wraps(method)
     def call(study: "Study", /, *args: Given.args, **kwargs: Given.kwargs) -> Got:
-        deadline = time.monotonic() + study.patience_s
-        while True:
-            try:
-                return method(study, *args, **kwargs)
-            except StorageUnavailableError:
-                if time.monotonic() + _PAUSE_S > deadline:
-                    raise
-                time.sleep(_PAUSE_S)
+        return _persistent(lambda: method(study, *args, **kwargs), study.patience_s)
 
     return call
 
@@ -267,12 +272,24 @@ def open_study(storage: BaseStorage, task: TuningTask, *, base: str, now_s: floa
     return Study(storage, study_id, name, task)
 
 
-def load_study(storage: BaseStorage, name: str) -> Study:
+def load_study(storage: BaseStorage, name: str, *, patience_s: float = 0.0) -> Study:
     """A study by its name, or by the beginning of its name when only one begins like that.
 
+    Args:
+        storage: Where it is kept.
+        name: Its name, or the beginning of it.
+        patience_s: How long this call, and every later one of the study, waits for a storage that
+            does not answer.
+
     Raises:
-        StudyError: There is none, or several.
+        StudyError: There is none, or several, or it cannot be read.
     """
+    study = _persistent(lambda: _load(storage, name), patience_s)
+    study.patience_s = patience_s
+    return study
+
+
+def _load(storage: BaseStorage, name: str) -> Study:
     found = [n for n in study_names(storage) if n == name]
     found = found or [n for n in study_names(storage) if n.startswith(name)]
     if len(found) != 1:
@@ -284,7 +301,14 @@ def load_study(storage: BaseStorage, name: str) -> Study:
         stored = storage.get_study_user_attrs(study_id).get("task")
     if stored is None:
         raise StudyError(f"{found[0]} was not made by inference-autotuner, or is just being made")
-    return Study(storage, study_id, found[0], TuningTask.model_validate(stored))
+    try:
+        task = TuningTask.model_validate(stored)
+    except ValueError as error:
+        raise StudyError(
+            f"{found[0]} was made by another version of inference-autotuner, and this one cannot "
+            f"read its task: {error}"
+        ) from error
+    return Study(storage, study_id, found[0], task)
 
 
 def study_names(storage: BaseStorage) -> list[str]:

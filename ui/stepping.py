@@ -44,8 +44,8 @@ def run_step(
     storage: "BaseStorage", study_name: str, call: Call, is_cancelled: Callable[[], bool]
 ) -> pod_steps.Outputs:
     """Runs a step of a study; returns what it gives to the steps that follow."""
-    study = load_study(storage, study_name)
-    study.patience_s = _PATIENCE_S
+    # From the first call on: a release that gives up leaves a server to the end of the study.
+    study = load_study(storage, study_name, patience_s=_PATIENCE_S)
     match call.step:
         case "ask":
             return pod_steps.ask(study, call.key, wait_s=call.wait_s)

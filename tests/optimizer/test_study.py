@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from inference_autotuner.optimizer.errors import (
     Reason,
@@ -168,3 +169,31 @@ def test_a_full_disk_is_told_as_a_storage_that_may_be_tried_again(
         study.tell(number, RESULTS[0], now_s=0)
     monkeypatch.undo()
     assert study.tell(number, RESULTS[0], now_s=0).state is TrialState.MEASURED
+
+
+def test_a_study_is_opened_as_patiently_as_it_is_used_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = open_storage("memory://")
+    name = open_study(storage, vllm_task({"max-num-seqs": [1, 2]}), base="/", now_s=1.0).name
+    monkeypatch.setattr("inference_autotuner.optimizer.study._PAUSE_S", 0.01)
+    answers = storage.get_all_studies
+    refusals = iter(range(3))
+
+    def hesitant() -> object:
+        if next(refusals, None) is not None:
+            raise OSError(5, "away")
+        return answers()
+
+    monkeypatch.setattr(storage, "get_all_studies", hesitant)
+    with pytest.raises(StorageUnavailableError):
+        load_study(storage, name)
+    assert load_study(storage, name, patience_s=60.0).patience_s == 60.0
+
+
+def test_a_study_of_another_version_is_named_and_no_bug() -> None:
+    storage = open_storage("memory://")
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE], "chat-h0123456789")
+    storage.set_study_user_attr(study_id, "task", {"spec": {"of": "a later version"}})
+    with pytest.raises(StudyError, match="another version of inference-autotuner"):
+        load_study(storage, "chat-h0123456789")
