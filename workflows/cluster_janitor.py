@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from inference_autotuner.manifests.labels import LEASE_UNTIL, MANAGED_BY, STUDY, WORKFLOW_UID
+from inference_autotuner.optimizer.errors import AutotunerError, NotReadyError
 from inference_autotuner.optimizer.plan import Finished, StopReason
 from inference_autotuner.optimizer.study import Study, load_study, study_names
 from inference_autotuner.workflows.cluster import Cluster
@@ -40,25 +41,27 @@ def clean_cluster(
     Returns:
         What was done, one line each.
     """
-    workflows = cluster.list("Workflow", namespace, MANAGED_BY)
-    live = {each["metadata"]["uid"] for each in workflows if not has_ended(each)}
-    done = [f"removed {name}" for name in _remove_servers(cluster, namespace, live, now_s)]
+    done = [f"removed {name}" for name in _remove_servers(cluster, namespace, now_s)]
     for name in study_names(storage):
-        done += _settle(load_study(storage, name), cluster, namespace, now_s)
+        done += _settled(storage, name, cluster, namespace, now_s)
     return done
 
 
-def _remove_servers(
-    cluster: Cluster, namespace: str, live: set[str], now_s: float
-) -> Iterator[str]:
-    for kind in SERVING_KINDS:
-        if not cluster.has(kind):  # a cluster without OME
-            continue
-        for found in cluster.list(kind, namespace, MANAGED_BY):
-            if _is_ours(found) and not _is_wanted(found["metadata"], live, now_s):
-                place = found["metadata"]
-                cluster.delete(kind, place["name"], namespace, uid=place["uid"])
-                yield f"{kind} {place['name']}"
+def _remove_servers(cluster: Cluster, namespace: str, now_s: float) -> Iterator[str]:
+    found = [
+        (kind, each["metadata"])
+        for kind in SERVING_KINDS
+        if cluster.has(kind)  # a cluster without OME
+        for each in cluster.list(kind, namespace, MANAGED_BY)
+        if _is_ours(each)
+    ]
+    # Looked for after the servers: the Workflow of a server was there before the server.
+    workflows = cluster.list("Workflow", namespace, MANAGED_BY) if found else []
+    live = {each["metadata"]["uid"] for each in workflows if not has_ended(each)}
+    for kind, place in found:
+        if not _is_wanted(place, live, now_s):
+            cluster.delete(kind, place["name"], namespace, uid=place["uid"])
+            yield f"{kind} {place['name']}"
 
 
 def _is_ours(found: Mapping[str, Any]) -> bool:
@@ -80,6 +83,18 @@ def _seconds(text: str) -> float:
     except ValueError:
         return 0.0
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _settled(
+    storage: "BaseStorage", name: str, cluster: Cluster, namespace: str, now_s: float
+) -> list[str]:
+    """What was done about a study; one that cannot be read keeps no other from being settled."""
+    try:
+        return list(_settle(load_study(storage, name), cluster, namespace, now_s))
+    except NotReadyError:
+        raise
+    except AutotunerError as error:
+        return [f"left {name} alone: {error}"]
 
 
 def _settle(study: Study, cluster: Cluster, namespace: str, now_s: float) -> Iterator[str]:

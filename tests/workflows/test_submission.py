@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import pytest
+from optuna.study import StudyDirection
 
 from inference_autotuner.optimizer.errors import StudyError, TaskError
 from inference_autotuner.optimizer.spec import TuningTask
@@ -191,6 +192,35 @@ def test_the_janitor_settles_a_study_whose_workflow_was_terminated() -> None:
     assert submitted.study.attribute("phase") == "stopped"
     assert "submit the task again" in submitted.study.attribute("end")["sentence"]
     assert scene.clean() == []
+
+
+def test_the_janitor_keeps_the_server_of_a_workflow_that_began_while_it_looked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+
+    def begun_meanwhile(kind: str) -> bool:
+        if kind == "InferenceService":
+            labels = {"app.kubernetes.io/managed-by": "inference-autotuner"}
+            made = scene.fake.add("Workflow", "new", metadata={"labels": labels})
+            scene.server("InferenceService", "fresh", made["metadata"]["uid"])
+        return kind == "InferenceService"
+
+    monkeypatch.setattr(scene.fake, "has", begun_meanwhile)
+    assert scene.clean() == []
+
+
+@pytest.mark.parametrize("stored", [None, {"spec": {"of": "a later version"}}])
+def test_a_study_that_cannot_be_read_keeps_no_other_from_being_settled(stored: object) -> None:
+    scene = Scene()
+    unreadable = scene.storage.create_new_study([StudyDirection.MINIMIZE], "a-h0123456789")
+    if stored:
+        scene.storage.set_study_user_attr(unreadable, "task", stored)
+    submitted = scene.submit()
+    scene.end(submitted)
+    done = scene.clean()
+    assert "left a-h0123456789 alone" in done[0]
+    assert submitted.study.attribute("phase") == "stopped"
 
 
 def test_the_janitor_leaves_a_study_alone_whose_workflow_runs() -> None:
