@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from inference_autotuner.manifests.labels import LEASE_UNTIL, MANAGED_BY, STUDY, TRIAL
 from inference_autotuner.manifests.trial_objects import Owner, Place
 from inference_autotuner.optimizer.errors import (
+    AutotunerError,
     Blame,
     DeployError,
     Failure,
@@ -26,7 +27,7 @@ from inference_autotuner.workflows.cluster import (
 )
 from inference_autotuner.workflows.cluster_wait import Target, Wait
 from inference_autotuner.workflows.deployer import Order, Server
-from inference_autotuner.workflows.pods import is_running, log_of, look
+from inference_autotuner.workflows.pods import log_of, look, running_pod
 from inference_autotuner.workflows.shape import Plan, Shape
 
 _POLL_S = 1.0
@@ -70,6 +71,7 @@ class ClusterDeployer:
         self._sleep = sleep
         self._tails: dict[str, str] = {}
         self._failures: dict[str, Failure] = {}
+        self._seen: dict[str, str] = {}
 
     def deploy(
         self,
@@ -84,6 +86,7 @@ class ClusterDeployer:
         self._release(place)
         self._tails.pop(place.name, None)
         self._failures.pop(place.name, None)
+        self._seen.pop(place.name, None)
         plan = self._shape.plan(self._cluster, order, place)
         if isinstance(plan, Failure):
             return plan
@@ -109,13 +112,13 @@ class ClusterDeployer:
         return outcome
 
     def is_alive(self, order: Order) -> bool:
-        """Whether the server still runs, for the first time."""
+        """Whether the server still runs, for the first time and in the same pod."""
+        place = self._place(order.study, order.trial)
         try:
-            return is_running(
-                self._shape.pods(self._cluster, self._place(order.study, order.trial))
-            )
+            pod = running_pod(self._shape.pods(self._cluster, place))
         except ClusterUnavailableError:
             return True  # nobody knows; the benchmark itself will notice
+        return pod is not None and self._seen.setdefault(place.name, pod) == pod
 
     def failure(self, order: Order) -> Failure:
         """What became of a server that died under load."""
@@ -193,14 +196,14 @@ class ClusterDeployer:
 
     def _keep_tail(self, place: Place) -> None:
         """Keeps the end of the log: nobody has it once the pod is gone."""
-        try:
-            if tail := self._read_tail(place):
-                self._tails[place.name] = tail
-        except ClusterUnavailableError:
-            pass  # the release that follows matters more
+        if tail := self._read_tail(place):
+            self._tails[place.name] = tail
 
     def _read_tail(self, place: Place) -> str:
-        log = log_of(self._cluster, self._shape.pods(self._cluster, place))
+        try:
+            log = log_of(self._cluster, self._shape.pods(self._cluster, place))
+        except AutotunerError:
+            return ""  # what follows matters more: a measurement is kept, a server released
         return log.encode()[-_LOG_TAIL:].decode(errors="ignore")
 
     def _release(self, place: Place) -> None:

@@ -1,5 +1,6 @@
 """A server as a plain Deployment with its Service, on clusters without OME."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.pods import Pod, is_serving
 from inference_autotuner.workflows.shape import Plan
 
-_QUOTA = "exceeded quota"
+# A quota is given back, and a webhook that does not answer comes back: the cluster tries again.
+_PASSING = re.compile(r"exceeded quota|failed calling webhook|Internal error|timed out|etcdserver")
 
 
 class KubernetesShape:
@@ -69,7 +71,7 @@ def removed(place: Place) -> Failure:
 def refused_pods(deployment: Mapping[str, Any]) -> Failure | None:
     """Pod security or a webhook may refuse the pods of a Deployment."""
     message = refusal(deployment)
-    if not message or _QUOTA in message:
+    if not message or _PASSING.search(message):
         return None
     return Failure(Blame.TASK, Reason.INVALID_ARGUMENTS, f"its pod is refused: {message}")
 

@@ -128,17 +128,25 @@ def is_serving(pods: Sequence[Pod]) -> bool:
     return bool(container and container.get("ready") and not container.get("restartCount"))
 
 
-def is_running(pods: Sequence[Pod]) -> bool:
-    """Whether the one pod's engine runs for the first time; under load it may look unready."""
+def running_pod(pods: Sequence[Pod]) -> str | None:
+    """The uid of the one pod, if its engine runs for the first time; it may look unready."""
     container = _only(pods)
-    return bool(
-        container and "running" in container.get("state", {}) and not container.get("restartCount")
-    )
+    if (
+        not container
+        or "running" not in container.get("state", {})
+        or container.get("restartCount")
+    ):
+        return None
+    return str(next(p for p in pods if _is_staying(p))["metadata"]["uid"])
 
 
 def _only(pods: Sequence[Pod]) -> Mapping[str, Any] | None:
-    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    alive = [pod for pod in pods if _is_staying(pod)]
     return _container(alive[0]) if len(alive) == 1 else None
+
+
+def _is_staying(pod: Pod) -> bool:
+    return not pod["metadata"].get("deletionTimestamp")
 
 
 def never_fits(

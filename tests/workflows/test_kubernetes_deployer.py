@@ -7,7 +7,7 @@ import pytest
 
 from inference_autotuner.optimizer import spec
 from inference_autotuner.optimizer.engine import get_engine
-from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason
+from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason, StudyError
 from inference_autotuner.workflows import cluster_wait
 from inference_autotuner.workflows.cluster import InvalidObjectError
 from inference_autotuner.workflows.cluster_deployer import ClusterDeployer
@@ -163,13 +163,20 @@ def test_a_container_killed_for_memory_needs_less(cluster: Cluster) -> None:
     assert (found.blame, found.reason) == (Blame.PARAMS, Reason.OUT_OF_MEMORY)
 
 
-def test_a_server_that_waits_for_quota_waits_for_room(cluster: Cluster) -> None:
-    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+@pytest.mark.parametrize(
+    "message",
+    [
+        "exceeded quota: gpus",
+        "Internal error occurred: failed calling webhook: connect: connection refused",
+    ],
+)
+def test_a_pod_that_may_come_later_is_waited_for(cluster: Cluster, message: str) -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": message}
     cluster.conditions, cluster.node = [refused], None
     found = deploy(cluster, make_order({}), queue_s=0.0)
     assert isinstance(found, Failure)
     assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
-    assert "exceeded quota: gpus" in found.message
+    assert message in found.message
 
 
 def test_a_pod_that_the_cluster_refuses_stops_the_study(cluster: Cluster) -> None:
@@ -218,3 +225,28 @@ def test_a_cancelled_wait_leaves_nothing(cluster: Cluster) -> None:
         )
     assert caught.value.reason is Reason.INTERRUPTED
     assert cluster.list("Deployment") == []
+
+
+def test_a_log_that_cannot_be_read_keeps_no_server(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.status, order = SERVING, make_order({})
+    assert isinstance(deploy(cluster, order), Server)
+
+    def refused(*_: str, **__: object) -> str:
+        raise StudyError("the cluster refuses GET log")
+
+    monkeypatch.setattr(cluster, "pod_log", refused)
+    deployer = deployer_on(cluster)
+    assert deployer.log_tail(order) == ""
+    deployer.release(order.study, order.trial)
+    assert cluster.list("Deployment") == []
+
+
+def test_a_server_whose_pod_was_replaced_is_another_one(cluster: Cluster) -> None:
+    cluster.status, order = SERVING, make_order({})
+    assert isinstance(deploy(cluster, order), Server)
+    deployer = deployer_on(cluster)
+    assert deployer.is_alive(order)
+    cluster.list("Pod")[0]["metadata"]["uid"] = "that of the next one"
+    assert not deployer.is_alive(order)
