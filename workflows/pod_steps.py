@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from inference_autotuner.optimizer.errors import AutotunerError, NotReadyError, Reason
 from inference_autotuner.optimizer.listing import (
@@ -115,18 +116,36 @@ def benchmark(site: Site, number: int) -> Outputs:
     study, trial = site.study, site.study.trial(number)
     if trial.state is not TrialState.RUNNING:
         return _told(trial)
-    if kept := study.noted(number).get("measurement"):
+    noted = study.noted(number)
+    if kept := noted.get("measurement"):
+        site.deployer.release(study.name, trial.name)
         return _measured(study, trial, Measurement.from_json(kept))
-    server = study.noted(number)["server"]
+    if noted.get("is_loaded"):
+        # Its caches are warm now: beside fresh servers it would look better than it is.
+        return _told(steps.release(site, trial))
     said: deque[str] = deque(maxlen=_LINES_KEPT)
     with _ends_the_study(study):
-        listening = replace(site, listener=_keeping(said, site.listener))
-        seen = steps.benchmark(listening, trial, Server(**server, engine_args=(), resolved={}))
+        listening = replace(
+            site, listener=_keeping(said, site.listener), measure=_noting(site, number)
+        )
+        server = Server(**noted["server"], engine_args=(), resolved={})
+        seen = steps.benchmark(listening, trial, server)
     if seen is None:
         return _told(study.trial(number))
-    tail = "\n".join(said)[-LOG_TAIL_LIMIT:]
-    study.note(number, measurement=seen.to_json(), benchmark_tail=tail)
+    study.note(number, benchmark_tail="\n".join(said)[-LOG_TAIL_LIMIT:])
     return _measured(study, trial, seen)
+
+
+def _noting(site: Site, number: int) -> Callable[..., Measurement]:
+    """Notes that there was load, and what was measured before anything else can go wrong."""
+
+    def measure(*args: Any, **kwargs: Any) -> Measurement:
+        site.study.note(number, is_loaded=True)
+        seen = site.measure(*args, **kwargs)
+        site.study.note(number, measurement=seen.to_json())
+        return seen
+
+    return measure
 
 
 def _keeping(said: deque[str], listener: Listener) -> Listener:

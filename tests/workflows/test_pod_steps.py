@@ -171,6 +171,51 @@ def test_a_benchmark_that_is_tried_again_measures_only_once() -> None:
     assert "output tok/s" in first["message"]
 
 
+def test_a_server_that_was_under_load_is_not_measured_again() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+
+    def lost(_: str) -> Measurement:
+        raise KeyboardInterrupt  # the pod is gone
+
+    cluster.says = lost
+    with pytest.raises(KeyboardInterrupt):
+        pod_steps.benchmark(cluster.site, 0)
+    assert pod_steps.benchmark(cluster.site, 0)["outcome"] == "told"
+    assert cluster.measured == ["t-0000"]
+    assert cluster.trial().reason is Reason.INTERRUPTED
+    assert not cluster.deployer.up
+
+
+def test_what_was_measured_is_kept_when_the_server_cannot_be_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+
+    def stuck(*_: object) -> None:
+        raise StudyError("its pod does not end")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.deployer, "release", stuck)
+        with pytest.raises(StudyError):
+            pod_steps.benchmark(cluster.site, 0)
+    pod_steps.release(cluster.site, 0)
+    assert cluster.trial().state is TrialState.MEASURED
+
+
+def test_a_benchmark_that_is_tried_again_takes_away_what_the_first_one_left() -> None:
+    cluster = Cluster()
+    cluster.ask()
+    pod_steps.deploy(cluster.site, 0)
+    pod_steps.benchmark(cluster.site, 0)
+    cluster.deployer.up.add((cluster.study.name, "t-0000"))
+    pod_steps.benchmark(cluster.site, 0)
+    assert not cluster.deployer.up
+
+
 def test_the_server_is_gone_before_the_benchmark_step_ends() -> None:
     cluster = Cluster()
     cluster.ask()
