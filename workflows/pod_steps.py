@@ -43,10 +43,6 @@ _LINES_KEPT = 60
 _SHOWN = 120  # characters of params and messages in Argo's UI
 
 
-class StillWaitingError(NotReadyError):
-    """Nothing could be started for as long as the step may wait."""
-
-
 def ask(
     study: Study,
     key: str,
@@ -57,8 +53,12 @@ def ask(
 ) -> Outputs:
     """The trial of a slot, or that there is none; waits while running trials decide.
 
-    Raises:
-        StillWaitingError: They did not end in time.
+    Args:
+        study: The study.
+        key: What the slot asks with.
+        wait_s: Longer than any trial takes: one that still runs then is nobody's.
+        now_s: Unix time.
+        sleep: Waits for some seconds.
     """
     deadline = now_s() + wait_s
     while True:
@@ -69,7 +69,8 @@ def ask(
         if isinstance(asked, Finished):
             return _end(study, asked)
         if now_s() > deadline:
-            raise StillWaitingError(f"other trials of {study.name} did not end in {wait_s:.0f} s")
+            # Its pods were lost, and the study would wait for it for ever.
+            fail_running(study, now_s(), lambda: (), f"nobody told it within {wait_s:.0f} s")
         sleep(_POLL_S)
 
 
@@ -88,8 +89,12 @@ def _proceed(study: Study, trial: Trial) -> Outputs:
 
 
 def _end(study: Study, finished: Finished) -> Outputs:
-    """The first slot that finds nothing to do judges the study; the others say the same."""
-    if study.attribute("phase") != "finished":
+    """The first slot that finds nothing to do judges the study; the others say the same.
+
+    While a trial runs it is too early: that one's measurement belongs to the verdict.
+    """
+    is_quiet = all(trial.state is not TrialState.RUNNING for trial in study.trials())
+    if is_quiet and study.attribute("phase") != "finished":
         steps.note_end(study, finished)
         if finished.is_final:
             judge(study)
@@ -189,21 +194,30 @@ def sweep(site: Site) -> Outputs:
     removed = site.deployer.sweep(study.name)
     fail_running(study, site.now_s(), lambda: ())
     if study.attribute("phase") == "running":
-        steps.note_end(study, Finished(StopReason.STOPPED, _why_stopped(study)))
-    if study.attribute("verdict") is None:
-        judge(study)
+        steps.note_end(study, _how_ended(site))
+    judge(study)
     left = f"; removed {', '.join(removed)}" if removed else ""
     return {"message": _short(f"{study.name} is {study.attribute('phase')}{left}")}
 
 
-def _why_stopped(study: Study) -> str:
+def _how_ended(site: Site) -> Finished:
+    """The last slot may have run a trial, after which none was left to find the study done."""
+    study = site.study
     if study.attribute("stop_requested"):
-        return study.attribute("trouble") or "stopped on request; submit the task again to go on"
-    return "its Workflow ended before the study did; submit the task again to go on"
+        why = "stopped on request; submit the task again to go on"
+        return Finished(StopReason.STOPPED, study.attribute("trouble") or why)
+    move = steps.upcoming(study, now_s=site.now_s(), is_stopping=False)
+    if isinstance(move, Finished):
+        return move
+    why = "its Workflow ended before the study did; submit the task again to go on"
+    return Finished(StopReason.STOPPED, why)
 
 
 def fail_running(
-    study: Study, now_s: float, live_workflows: Callable[[], Collection[str]]
+    study: Study,
+    now_s: float,
+    live_workflows: Callable[[], Collection[str]],
+    message: str = "its workflow ended before it was measured",
 ) -> list[Trial]:
     """Tells every trial that nobody works on any more; returns those of which nothing is known.
 
@@ -212,6 +226,7 @@ def fail_running(
         now_s: Unix time.
         live_workflows: Looks which Workflows run, by uid. Asked after the trials were read: the
             Workflow of a trial that runs was there before the trial.
+        message: What is told of a trial without a measurement.
     """
     failed = []
     running = [trial for trial in study.trials() if trial.state is TrialState.RUNNING]
@@ -220,7 +235,6 @@ def fail_running(
         if workflow_of(trial) not in live:
             told = _tell_kept(study, trial, now_s)
             if told.state is TrialState.RUNNING:
-                message = "its workflow ended before it was measured"
                 told = study.tell(trial.number, Failed(Reason.INTERRUPTED, message), now_s=now_s)
                 failed.append(told)
     return failed

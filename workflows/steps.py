@@ -67,6 +67,14 @@ def ask(study: Study, key: str, *, now_s: float, is_stopping: bool) -> Trial | W
     """The next trial of the study; the same key gets the same trial back."""
     if known := study.find(key):
         return known
+    move = upcoming(study, now_s=now_s, is_stopping=is_stopping)
+    if not isinstance(move, Run):
+        return move
+    return study.begin(key, move.kind, move.params, now_s=now_s)
+
+
+def upcoming(study: Study, *, now_s: float, is_stopping: bool) -> Run | Wait | Finished:
+    """What comes next in a study; nothing is begun."""
     trials = study.trials()
     plan = partial(
         next_move,
@@ -80,10 +88,8 @@ def ask(study: Study, key: str, *, now_s: float, is_stopping: bool) -> Trial | W
     if isinstance(move, Explore):
         params = study.propose(trials)
         move = plan(is_exhausted=True) if params is None else Run(TrialKind.EXPLORE, params)
-    if not isinstance(move, Run):
-        assert not isinstance(move, Explore)
-        return move
-    return study.begin(key, move.kind, move.params, now_s=now_s)
+    assert not isinstance(move, Explore)
+    return move
 
 
 def note_begin(study: Study) -> None:

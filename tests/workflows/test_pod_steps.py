@@ -18,7 +18,7 @@ from inference_autotuner.optimizer.storage import open_storage
 from inference_autotuner.optimizer.study import Study, open_study
 from inference_autotuner.optimizer.trial import Trial, TrialState
 from inference_autotuner.workflows import pod_steps, steps
-from inference_autotuner.workflows.pod_steps import StillWaitingError, key_of, workflow_of
+from inference_autotuner.workflows.pod_steps import key_of, workflow_of
 from inference_autotuner.workflows.steps import Site
 from tests.workflows.doubles import FakeDeployer, scripted, steady, task
 
@@ -109,18 +109,49 @@ def test_an_ask_of_a_trial_that_was_told_has_nothing_to_do() -> None:
     assert cluster.ask(0)["proceed"] == "false"
 
 
-def test_an_ask_waits_for_the_trials_that_decide_and_then_may_be_tried_again() -> None:
+def test_an_ask_waits_for_the_trials_that_decide_and_gives_up_those_that_nobody_tells() -> None:
     cluster = Cluster(budget={"trials": 1}, confirm={"repeats": 1})
     cluster.ask(0)
-    with pytest.raises(StillWaitingError) as caught:
-        pod_steps.ask(
-            cluster.study,
-            "uid-001",
-            wait_s=5.0,
-            now_s=iter(range(100)).__next__,
-            sleep=lambda _: None,
-        )
-    assert caught.value.exit_code == 75
+    seen = []
+    asked = pod_steps.ask(
+        cluster.study,
+        "uid-001",
+        wait_s=5.0,
+        now_s=iter(range(100)).__next__,
+        sleep=lambda _: seen.append(cluster.trial().state),
+    )
+    assert seen[:2] == [TrialState.RUNNING] * 2
+    assert cluster.trial().message == "nobody told it within 5 s"
+    assert (asked["proceed"], asked["kind"]) == ("true", "baseline")
+
+
+def test_a_study_is_not_judged_before_its_last_trial_is_told() -> None:
+    cluster = Cluster(budget={"trials": 4, "parallel": 2, "wallTime": "1h"})
+    cluster.run(0)
+    cluster.ask(1)
+    cluster.study.set_attribute("stop_requested", True)
+    assert cluster.ask(2)["proceed"] == "false"
+    assert cluster.study.attribute("phase") == "running"
+    pod_steps.release(cluster.site, 1)
+    assert cluster.ask(3)["proceed"] == "false"
+    assert cluster.study.attribute("phase") == "stopped"
+
+
+def test_a_study_whose_last_slot_ran_its_last_trial_is_finished() -> None:
+    cluster = Cluster()
+    for slot in range(4):
+        cluster.run(slot)
+    assert cluster.study.attribute("phase") == "running"
+    assert "is finished" in pod_steps.sweep(cluster.site)["message"]
+    assert cluster.study.attribute("end")["sentence"].startswith("4 of 4 trials explored")
+
+
+def test_a_sweep_judges_by_every_trial_also_those_told_after_the_first_verdict() -> None:
+    cluster = Cluster()
+    cluster.study.set_attribute("verdict", {"kind": "of before the last trial"})
+    cluster.run(0)
+    pod_steps.sweep(cluster.site)
+    assert cluster.study.attribute("verdict")["kind"] != "of before the last trial"
 
 
 def test_a_deploy_that_cannot_run_the_params_tells_and_does_not_fail() -> None:

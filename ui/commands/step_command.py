@@ -20,7 +20,12 @@ STEPS = ("ask", "deploy", "benchmark", "tell", "release", "sweep")
 @click.option("--study", "study_name", required=True, help="Name of the study.")
 @click.option("--trial", type=int, help="Number of the trial; not for ask and sweep.")
 @click.option("--key", help="ask: what the trial is asked with; the same key gives it again.")
-@click.option("--wait", type=float, default=0.0, help="ask: seconds to wait for other trials.")
+@click.option(
+    "--wait",
+    type=float,
+    default=86_400.0,
+    help="ask: seconds to wait for other trials before they are given up.",
+)
 @click.option("--workflow", help="deploy: name of the Workflow that owns the server.")
 @click.option("--workflow-uid", help="deploy: its uid.")
 @click.option(
