@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference_autotuner.manifests.labels import STUDY
 from inference_autotuner.optimizer.benchmarks.genai_bench import workload_mistakes
-from inference_autotuner.optimizer.errors import Mistake, StudyError, TaskError
+from inference_autotuner.optimizer.errors import Mistake, StudyBusyError, StudyError, TaskError
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.study import Study, open_study
 from inference_autotuner.workflows.argo import (
@@ -75,6 +75,7 @@ def submit(
     Raises:
         TaskError: No cluster can run the task.
         StudyError: The namespace has no installation.
+        StudyBusyError: The study is being stopped.
     """
     check_submittable(task)
     namespace = task.spec.deployment.namespace
@@ -83,6 +84,7 @@ def submit(
     if study.attribute("phase") == "finished":
         return Submitted(study, None, is_new=False)
     if (current := current_workflow(study, cluster)) and not has_ended(current):
+        _check_goes_on(study, current)
         return Submitted(study, current["metadata"]["name"], is_new=False)
     _begin_again(study, cluster, now_s)
     return _create(task, study, installation, cluster, origin)
@@ -137,6 +139,19 @@ def stop_now(study: Study, cluster: Cluster) -> str | None:
         "Workflow", place["name"], place["namespace"], {"spec": {"shutdown": "Stop"}}
     )
     return str(place["name"])
+
+
+def _check_goes_on(study: Study, workflow: Mapping[str, Any]) -> None:
+    """Whoever submits a study that is being stopped wants it to go on, and it would not.
+
+    Raises:
+        StudyBusyError: It is being stopped.
+    """
+    if study.attribute("stop_requested") or workflow["spec"].get("shutdown"):
+        raise StudyBusyError(
+            f"{study.name} is being stopped: submit the task again when its Workflow "
+            f"{workflow['metadata']['name']} has ended"
+        )
 
 
 def _begin_again(study: Study, cluster: Cluster, now_s: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from optuna.study import StudyDirection
 
-from inference_autotuner.optimizer.errors import StudyError, TaskError
+from inference_autotuner.optimizer.errors import StudyBusyError, StudyError, TaskError
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.storage import open_storage
 from inference_autotuner.optimizer.trial import TrialState
@@ -82,6 +82,20 @@ def test_submitting_twice_is_one_workflow() -> None:
     first, second = scene.submit(), scene.submit()
     assert (second.workflow, second.is_new) == (first.workflow, False)
     assert len(scene.fake.list("Workflow")) == 1
+
+
+@pytest.mark.parametrize("is_now", [True, False])
+def test_a_study_that_is_being_stopped_is_not_said_to_run(is_now: bool) -> None:
+    scene = Scene()
+    first = scene.submit()
+    if is_now:
+        stop_now(first.study, scene.cluster)
+    else:
+        first.study.set_attribute("stop_requested", True)
+    with pytest.raises(StudyBusyError, match="when its Workflow .* has ended"):
+        scene.submit()
+    scene.end(first)
+    assert scene.submit().is_new
 
 
 def test_two_that_submit_at_once_share_the_workflow_that_came_first() -> None:
