@@ -30,14 +30,23 @@ def elapsed_s(trials: Sequence[Trial], now_s: float) -> float:
 
 def spent_gpu_hours(trials: Sequence[Trial], now_s: float) -> float:
     """GPU-hours so far; a running trial counts at least as long as a measured one took."""
-    usual = usual_s(trials)
+    usual = _average([_held_s(t) for t in trials if t.state is TrialState.MEASURED])
     seconds = sum(
-        trial.gpus * max(usual, now_s - trial.started_s)
+        max(trial.gpus * usual, trial.gpu_seconds + trial.gpus * _holding_s(trial, now_s))
         if trial.state is TrialState.RUNNING
         else trial.gpu_seconds
         for trial in trials
     )
     return seconds / 3600
+
+
+def _held_s(trial: Trial) -> float:
+    return sum(s for step, s in trial.spans.items() if step != "queue") or _seconds(trial)
+
+
+def _holding_s(trial: Trial, now_s: float) -> float:
+    """Seconds for which it has held its GPUs; one that waits for them holds none."""
+    return 0.0 if trial.held_since_s is None else max(0.0, now_s - trial.held_since_s)
 
 
 def usual_s(trials: Sequence[Trial]) -> float:

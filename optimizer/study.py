@@ -343,6 +343,7 @@ def parse_trial(frozen: FrozenTrial) -> Trial:
         spans=progress.get("spans", {}),
         gpus=asked.get("gpus", 0),
         started_s=asked.get("started_s", 0.0),
+        held_since_s=progress.get("held_since_s"),
         ended_s=told.get("ended_s"),
         engine_args=tuple(progress.get("engine_args", ())),
         resolved=progress.get("resolved", {}),

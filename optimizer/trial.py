@@ -54,6 +54,7 @@ class Trial:
             `idle` (a server that is up and not measured), `benchmark`.
         gpus: GPUs it holds while it is deployed.
         started_s: Unix time at which it was asked for.
+        held_since_s: Unix time since which GPUs are held that no span counts yet; None: none are.
         ended_s: Unix time at which it was told; None while it runs.
         engine_args: The exact command line of the engine, without the program.
         resolved: What the engine itself said of its configuration.
@@ -74,6 +75,7 @@ class Trial:
     spans: Mapping[str, float] = field(default_factory=dict)
     gpus: int = 0
     started_s: float = 0.0
+    held_since_s: float | None = None
     ended_s: float | None = None
     engine_args: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)

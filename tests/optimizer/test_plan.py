@@ -187,6 +187,15 @@ def test_a_running_trial_costs_gpu_hours() -> None:
     assert move(world, explored([100] * 30 + [TrialState.RUNNING] * 11)) == Wait()
 
 
+def test_a_trial_that_waits_for_its_gpus_costs_no_gpu_hours_and_one_that_has_them_does() -> None:
+    world = ground(budget={"gpuHours": 1, "parallel": 2, "trials": 100})
+    trials = explored([100, TrialState.RUNNING])
+    later = now_s(trials) + 2 * 3600
+    assert move(world, trials, now_s=later) == Explore()
+    holding = [trials[0], replace(trials[1], held_since_s=now_s(trials))]
+    assert move(world, holding, now_s=later) == Wait()
+
+
 def test_a_clock_that_is_set_back_costs_nothing() -> None:
     world = ground(budget={"wallTime": "60m", "gpuHours": 1, "trials": 30})
     trials = explored([100, TrialState.RUNNING])
