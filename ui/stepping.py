@@ -60,7 +60,7 @@ def run_step(
             return pod_steps.benchmark(site, call.trial)
         case "release":
             return pod_steps.release(site, call.trial)
-    return pod_steps.sweep(site)
+    return pod_steps.sweep(site, call.owner[1] if call.owner else "")
 
 
 def _print(event: Event) -> None:

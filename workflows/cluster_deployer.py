@@ -9,7 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from inference_autotuner.manifests.labels import LEASE_UNTIL, MANAGED_BY, STUDY, TRIAL
+from inference_autotuner.manifests.labels import (
+    LEASE_UNTIL,
+    MANAGED_BY,
+    STUDY,
+    TRIAL,
+    WORKFLOW_UID,
+)
 from inference_autotuner.manifests.trial_objects import Owner, Place
 from inference_autotuner.optimizer.errors import (
     AutotunerError,
@@ -159,8 +165,10 @@ class ClusterDeployer:
         self._release(place)
 
     def sweep(self, study: str | None) -> list[str]:
-        """Removes every server of a study, or every one whose lease is over; names them."""
+        """Removes a study's servers of this Workflow, or all whose lease is over; names them."""
         labels = {**MANAGED_BY, **({STUDY: study} if study else {})}
+        if study and self._owner:
+            labels[WORKFLOW_UID] = self._owner.uid
         found = [
             each["metadata"]
             for kind in self._shape.kinds

@@ -188,11 +188,15 @@ def release(site: Site, number: int) -> Outputs:
     return {"message": _short(f"{ended.name} is {ended.state}{why}")}
 
 
-def sweep(site: Site) -> Outputs:
-    """The end of a Workflow: nothing of it is left, and the study says how it ended."""
+def sweep(site: Site, workflow_uid: str) -> Outputs:
+    """The end of a Workflow: nothing of it is left, and the study says how it ended.
+
+    Another Workflow of the study may run, resubmitted in Argo's UI: what is its own stays.
+    """
     study = site.study
     removed = site.deployer.sweep(study.name)
-    fail_running(study, site.now_s(), lambda: ())
+    others = {workflow_of(trial) for trial in study.trials()} - {workflow_uid}
+    fail_running(study, site.now_s(), lambda: others)
     if study.attribute("phase") == "running":
         steps.note_end(study, _how_ended(site))
     judge(study)

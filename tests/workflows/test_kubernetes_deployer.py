@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inference_autotuner.manifests.trial_objects import Owner
 from inference_autotuner.optimizer import spec
 from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.errors import Blame, DeployError, Failure, Reason, StudyError
@@ -88,12 +89,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster()
 
 
-def deployer_on(cluster: Cluster, queue_s: float = 600.0) -> ClusterDeployer:
+def deployer_on(
+    cluster: Cluster, queue_s: float = 600.0, owner: Owner | None = None
+) -> ClusterDeployer:
     return ClusterDeployer(
         cluster,  # type: ignore[arg-type]
         KubernetesShape(),
         namespace="tuning",
-        owner=None,
+        owner=owner,
         queue_timeout_s=queue_s,
         lease_s=60.0,
         sleep=lambda _: None,
@@ -250,3 +253,12 @@ def test_a_server_whose_pod_was_replaced_is_another_one(cluster: Cluster) -> Non
     assert deployer.is_alive(order)
     cluster.list("Pod")[0]["metadata"]["uid"] = "that of the next one"
     assert not deployer.is_alive(order)
+
+
+def test_a_sweep_leaves_the_servers_of_another_workflow_alone(cluster: Cluster) -> None:
+    cluster.status, order = SERVING, make_order({})
+    mine = deployer_on(cluster, owner=Owner("w", "uid-w"))
+    mine.deploy(order, on_line=print, on_room=lambda: None, is_cancelled=lambda: False)
+    another = deployer_on(cluster, owner=Owner("w2", "uid-w2"))
+    assert another.sweep(order.study) == []
+    assert mine.sweep(order.study) == [f"{order.study}-{order.trial}"]

@@ -368,7 +368,10 @@ def test_an_engine_that_was_started_again_died_under_load(case: Case, served: li
 
 
 def test_a_sweep_touches_its_own_study_and_what_is_ours(case: Case) -> None:
-    ours = {"app.kubernetes.io/managed-by": "inference-autotuner"}
+    ours = {
+        "app.kubernetes.io/managed-by": "inference-autotuner",
+        "inference-autotuner/workflow-uid": "u1",
+    }
     for name, study, labels in (("a-t-1", "a", ours), ("b-t-1", "b", ours), ("c-t-1", "a", {})):
         marks = {**labels, "inference-autotuner/study": study, "inference-autotuner/trial": "t-1"}
         case.cluster.add("InferenceService", name, NAMESPACE, metadata={"labels": marks})

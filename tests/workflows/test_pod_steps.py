@@ -142,7 +142,7 @@ def test_a_study_whose_last_slot_ran_its_last_trial_is_finished() -> None:
     for slot in range(4):
         cluster.run(slot)
     assert cluster.study.attribute("phase") == "running"
-    assert "is finished" in pod_steps.sweep(cluster.site)["message"]
+    assert "is finished" in pod_steps.sweep(cluster.site, "uid")["message"]
     assert cluster.study.attribute("end")["sentence"].startswith("4 of 4 trials explored")
 
 
@@ -150,7 +150,7 @@ def test_a_sweep_judges_by_every_trial_also_those_told_after_the_first_verdict()
     cluster = Cluster()
     cluster.study.set_attribute("verdict", {"kind": "of before the last trial"})
     cluster.run(0)
-    pod_steps.sweep(cluster.site)
+    pod_steps.sweep(cluster.site, "uid")
     assert cluster.study.attribute("verdict")["kind"] != "of before the last trial"
 
 
@@ -311,7 +311,7 @@ def test_a_sweep_settles_what_was_left_and_says_how_the_study_stands() -> None:
     cluster = Cluster()
     cluster.run(0)
     cluster.ask(1)
-    said = pod_steps.sweep(cluster.site)["message"]
+    said = pod_steps.sweep(cluster.site, "uid")["message"]
     assert cluster.trial(1).reason is Reason.INTERRUPTED
     assert "is stopped" in said
     assert "submit the task again" in cluster.study.attribute("end")["sentence"]
@@ -319,11 +319,18 @@ def test_a_sweep_settles_what_was_left_and_says_how_the_study_stands() -> None:
     assert cluster.deployer.swept == 1
 
 
+def test_a_sweep_leaves_the_trials_of_another_workflow_alone() -> None:
+    cluster = Cluster()
+    cluster.ask(0)
+    pod_steps.sweep(cluster.site, "another")
+    assert cluster.trial().state is TrialState.RUNNING
+
+
 def test_a_sweep_leaves_a_finished_study_finished() -> None:
     cluster = Cluster()
     for slot in range(5):
         cluster.run(slot)
-    pod_steps.sweep(cluster.site)
+    pod_steps.sweep(cluster.site, "uid")
     assert cluster.study.attribute("phase") == "finished"
 
 
