@@ -34,7 +34,8 @@ MOST_SLOTS = 300
 
 # How long a trial waits for GPUs before it is given up.
 QUEUE_TIMEOUT_S = 6 * 3600.0
-# A step outlives its own wait, or it is killed before it can say what it waited for.
+# A step outlives its own wait, or it is killed before it can say what it waited for. It waits as
+# long for a storage that is away.
 _MARGIN_S = 600
 TRIAL_INPUT = "{{inputs.parameters.trial}}"
 _OUTPUTS = "/tmp/outputs"
@@ -247,18 +248,20 @@ def _add_templates(build: _Builder) -> None:
         "tell",
         {"trial": trial},
         account="autotuner-ask",
-        deadline_s=_MARGIN_S,
+        deadline_s=2 * _MARGIN_S,
         retries=6,
         inputs=("trial",),
         outputs=("score",),
         display_name="tell-{{inputs.parameters.trial}}",
     )
-    # The hook and the sweep are not retried by Argo once a study is stopped: they retry inside.
+    # Once a study is stopped Argo does not try the hook and the sweep again: they retry inside as
+    # well. Before, a hook whose pod was evicted would leave its server to the end of the study.
     build.leaf(
         "release",
         {"trial": trial, **this_workflow},
         account="autotuner-release",
         deadline_s=2 * _MARGIN_S,
+        retries=3,
         inputs=("trial",),
         outputs=("message",),
         display_name="release-{{inputs.parameters.trial}}",
@@ -268,6 +271,7 @@ def _add_templates(build: _Builder) -> None:
         this_workflow,
         account="autotuner-release",
         deadline_s=2 * _MARGIN_S,
+        retries=3,
         outputs=("message",),
     )
     _add_flow(build)

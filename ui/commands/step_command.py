@@ -26,8 +26,8 @@ STEPS = ("ask", "deploy", "benchmark", "tell", "release", "sweep")
     default=86_400.0,
     help="ask: seconds to wait for other trials before they are given up.",
 )
-@click.option("--workflow", help="deploy: name of the Workflow that owns the server.")
-@click.option("--workflow-uid", help="deploy: its uid.")
+@click.option("--workflow", help="deploy, sweep: the Workflow that owns servers.")
+@click.option("--workflow-uid", help="deploy, sweep: its uid.")
 @click.option(
     "--queue-timeout", type=float, default=0.0, help="deploy: seconds to wait for free GPUs."
 )
