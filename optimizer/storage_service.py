@@ -170,7 +170,8 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[misc]
             return _told_plainly(continuation(details))
         with self._lock:
             self._count += 1
-        return grpc.unary_unary_rpc_method_handler(_refuse)
+        # As a stream, which is refused unread: a stranger's message takes no memory and no thread.
+        return grpc.stream_unary_rpc_method_handler(_refuse)
 
     def _has_token(self, details: Any) -> bool:
         if self._wanted is None:

@@ -77,6 +77,21 @@ def test_a_client_without_the_token_is_refused_and_told_why(
     assert TOKEN not in str(caught.value)
 
 
+def test_a_stranger_is_refused_before_it_has_sent_anything(served: Served) -> None:
+    is_over = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        is_over.wait(30)
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+        call = channel.stream_unary("/optuna.StorageService/GetAllStudies")
+        refused = call.future(never(), timeout=10)
+        code = refused.code()
+        is_over.set()
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_refused_calls_are_counted_in_one_line(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
