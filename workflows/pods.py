@@ -171,8 +171,9 @@ def never_fits(
         return Failure(Blame.TASK, Reason.NO_ROOM, message)
     if nodes is None or not _GPUS.search(found[2]):
         return None
-    most = max((gpus_of(node) for node in nodes), default=0)
-    if gpus <= most:
+    most = max((_gpus(node, "capacity", "allocatable") for node in nodes), default=0)
+    # None at all: a device plugin that is restarted takes them away for a while.
+    if gpus <= most or most == 0:
         return None
     message = (
         f"the trial wants {gpus} GPUs and the largest node has {most}; lower "
@@ -182,8 +183,13 @@ def never_fits(
 
 
 def gpus_of(node: Mapping[str, Any]) -> int:
-    """GPUs of a node, taken or free."""
-    return int(node.get("status", {}).get("allocatable", {}).get("nvidia.com/gpu", 0))
+    """GPUs of a node, taken or free; broken ones do not count."""
+    return _gpus(node, "allocatable")
+
+
+def _gpus(node: Mapping[str, Any], *fields: str) -> int:
+    status = node.get("status", {})
+    return max(int(status.get(field, {}).get("nvidia.com/gpu", 0)) for field in fields)
 
 
 def _why_pending(status: Mapping[str, Any]) -> str:

@@ -221,6 +221,26 @@ def test_nodes_that_may_not_be_listed_are_waited_for(cluster: Cluster) -> None:
     assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"allocatable": {"nvidia.com/gpu": "0"}},  # a device plugin that is restarted
+        {"allocatable": {"nvidia.com/gpu": "7"}, "capacity": {"nvidia.com/gpu": "8"}},
+    ],
+)
+def test_gpus_that_are_missing_for_a_while_are_not_the_fault_of_params(
+    cluster: Cluster, status: Manifest
+) -> None:
+    cluster.node = None
+    cluster.add("Node", "n", "", status=status)
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    waits = {"type": "PodScheduled", "status": "False", "message": message}
+    cluster.status = {"conditions": [waits]}
+    found = deploy(cluster, make_order({}, gpus=8), queue_s=0.0)
+    assert isinstance(found, Failure)
+    assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
+
+
 def test_a_cancelled_wait_leaves_nothing(cluster: Cluster) -> None:
     with pytest.raises(DeployError) as caught:
         deployer_on(cluster).deploy(
