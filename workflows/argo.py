@@ -211,7 +211,10 @@ def _add_templates(build: _Builder) -> None:
     spec = build.spec
     trial = TRIAL_INPUT
     this_workflow = {"workflow": "{{workflow.name}}", "workflow-uid": "{{workflow.uid}}"}
-    waiting_s = QUEUE_TIMEOUT_S + trial_most_s(spec)
+    # An image is fetched within the ready time as well, and the engine's own begins then.
+    starting_s = 2 * spec.deployment.readyTimeout
+    loading_s = trial_most_s(spec) - spec.deployment.readyTimeout
+    waiting_s = QUEUE_TIMEOUT_S + starting_s + loading_s
     build.leaf(
         "ask",
         {"key": "{{inputs.parameters.key}}", "wait": f"{waiting_s:.0f}"},
@@ -227,7 +230,7 @@ def _add_templates(build: _Builder) -> None:
         "deploy",
         {"trial": trial, **this_workflow, "queue-timeout": f"{QUEUE_TIMEOUT_S:.0f}"},
         account="autotuner-deploy",
-        deadline_s=QUEUE_TIMEOUT_S + spec.deployment.readyTimeout + _MARGIN_S,
+        deadline_s=QUEUE_TIMEOUT_S + starting_s + _MARGIN_S,
         retries=2,
         inputs=("trial", "params"),
         outputs=("outcome", "url", "message"),
@@ -237,7 +240,7 @@ def _add_templates(build: _Builder) -> None:
         "benchmark",
         {"trial": trial},
         account="autotuner-benchmark",
-        deadline_s=trial_most_s(spec) - spec.deployment.readyTimeout + 2 * _MARGIN_S,
+        deadline_s=loading_s + 2 * _MARGIN_S,
         retries=2,
         inputs=("trial",),
         outputs=("outcome", "message"),

@@ -61,6 +61,7 @@ class Wait:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._is_placed = False
+        self._has_begun = False
         self._began = time.monotonic()
         self._heard_at = time.monotonic()
         self._logged_at = ""
@@ -96,6 +97,7 @@ class Wait:
         looked = look(target.cluster, target.order.engine, pods)
         if looked.is_placed:
             self._note_room()
+            self._note_begin(looked)
             lines, self._logged_at = new_lines(target.cluster, pods, self._logged_at)
             for line in lines:
                 target.on_line(line)
@@ -110,6 +112,11 @@ class Wait:
             self._is_placed, self._began = True, time.monotonic()
             self._last = "it was being started"
             self._target.on_room()
+
+    def _note_begin(self, looked: Looked) -> None:
+        """What a node takes to fetch the image is not the engine's time."""
+        if looked.has_begun and not self._has_begun:
+            self._has_begun, self._began = True, time.monotonic()
 
     def _late(self, looked: Looked) -> Failure | None:
         """What is wrong when it takes too long, or can never be."""

@@ -33,7 +33,11 @@ def cluster_deployer(
         namespace=spec.deployment.namespace,
         owner=Owner(*owner) if owner else None,
         queue_timeout_s=queue_timeout_s,
-        lease_s=queue_timeout_s + trial_most_s(spec) + _LEASE_MARGIN_S,
+        # The ready time once more: an image is fetched before it begins.
+        lease_s=queue_timeout_s
+        + spec.deployment.readyTimeout
+        + trial_most_s(spec)
+        + _LEASE_MARGIN_S,
     )
 
 

@@ -34,6 +34,7 @@ class Looked:
         is_placed: Whether one of them was given a node, and with it its GPUs.
         is_pulling: Whether an image could not be fetched, so far.
         is_creating: Whether the engine's container is not there yet.
+        has_begun: Whether the engine runs, or ran.
         why_pending: What it waits for, in the cluster's own words.
         failure: What became of the engine, when it will not come up.
     """
@@ -41,6 +42,7 @@ class Looked:
     is_placed: bool = False
     is_pulling: bool = False
     is_creating: bool = False
+    has_begun: bool = False
     why_pending: str = ""
     failure: Failure | None = None
 
@@ -60,6 +62,7 @@ def look(cluster: Cluster, engine: Engine, pods: Sequence[Pod]) -> Looked:
             is_placed=True,
             is_pulling=reason in _PULLING,
             is_creating=reason in _CREATING,
+            has_begun=_has_begun(pod),
             why_pending=message,
             failure=_of_pod(cluster, engine, pod),
         )
@@ -227,6 +230,13 @@ def _of_container(cluster: Cluster, engine: Engine, pod: Pod) -> Failure | None:
         message = f"the container needed more memory than its limit (exit code {code})"
         return Failure(Blame.PARAMS, Reason.OUT_OF_MEMORY, message)
     return found
+
+
+def _has_begun(pod: Pod) -> bool:
+    container = _container(pod) or {}
+    return bool(container.get("restartCount")) or not {"running", "terminated"}.isdisjoint(
+        container.get("state", {})
+    )
 
 
 def _waiting(pod: Pod) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """A trial as a Deployment: what is created, and what becomes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -90,7 +90,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def deployer_on(
-    cluster: Cluster, queue_s: float = 600.0, owner: Owner | None = None
+    cluster: Cluster,
+    queue_s: float = 600.0,
+    owner: Owner | None = None,
+    sleep: Callable[[float], None] = lambda _: None,
 ) -> ClusterDeployer:
     return ClusterDeployer(
         cluster,  # type: ignore[arg-type]
@@ -99,7 +102,7 @@ def deployer_on(
         owner=owner,
         queue_timeout_s=queue_s,
         lease_s=60.0,
-        sleep=lambda _: None,
+        sleep=sleep,
     )
 
 
@@ -239,6 +242,30 @@ def test_gpus_that_are_missing_for_a_while_are_not_the_fault_of_params(
     found = deploy(cluster, make_order({}, gpus=8), queue_s=0.0)
     assert isinstance(found, Failure)
     assert (found.blame, found.reason) == (Blame.WORLD, Reason.NO_ROOM)
+
+
+def test_the_time_in_which_an_image_is_fetched_is_not_the_engines(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        is_fetched = clock[0] > 500.0
+        pod = cluster.list("Pod")[0]
+        state = {"running": {}} if is_fetched else {"waiting": {"reason": "ContainerCreating"}}
+        pod["status"] = container(ready=clock[0] > 1000.0, state=state)
+
+    monkeypatch.setattr(cluster_wait.time, "monotonic", lambda: clock[0])
+    deployer = deployer_on(cluster, sleep=sleep)
+    found = deployer.deploy(
+        make_order({}, ready_s=600.0),
+        on_line=lambda _: None,
+        on_room=lambda: None,
+        is_cancelled=lambda: False,
+    )
+    assert isinstance(found, Server)
+    assert clock[0] > 1000.0
 
 
 def test_a_cancelled_wait_leaves_nothing(cluster: Cluster) -> None:
