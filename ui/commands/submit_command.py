@@ -31,6 +31,13 @@ def command(
 
     task = read_with_warnings(task_file)
     check_submittable(task)
+    # Pods would look for the study in theirs, each of them in vain.
+    if storage is None or storage.startswith(("journal://", "memory://")):
+        raise click.UsageError(
+            "no pod can read a storage of this machine; forward the storage service "
+            f"(kubectl -n {task.spec.deployment.namespace} port-forward service/autotuner-storage "
+            "13000) and give --storage grpc://127.0.0.1:13000"
+        )
     submitted = submit(
         task,
         opened_storage(storage),
