@@ -1,6 +1,6 @@
 """Looks whether a cluster can run a task, before trial 0 would find out; changes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inference_autotuner.manifests.trial_objects import Place
@@ -16,6 +16,7 @@ from inference_autotuner.workflows.ome_shape import OmeShape
 from inference_autotuner.workflows.pods import gpus_of
 
 _GPU = "nvidia.com/gpu"
+_PRODUCT = "nvidia.com/gpu.product"
 _MODEL_LABELS = (
     "models.ome.io/clusterbasemodel.{model}",
     "models.ome.io/{namespace}.basemodel.{model}",
@@ -143,12 +144,24 @@ def _quota(cluster: Cluster, task: TuningTask, gpus: int) -> Iterator[Finding]:
 def _nodes(cluster: Cluster, gpus: int) -> Iterator[Finding]:
     if not gpus or not cluster.can("list", "Node", None):
         return
-    most = max((gpus_of(node) for node in cluster.list("Node", None)), default=0)
+    nodes = cluster.list("Node", None)
+    most = max(map(gpus_of, nodes), default=0)
     if most < gpus:
         found = f"the largest node has {most} GPUs, and the baseline wants {gpus}"
         yield Finding("GPUs", State.BAD, found, "lower spec.deployment.gpus")
     else:
         yield Finding("GPUs", State.OK, f"the baseline wants {gpus}, the largest node has {most}")
+    yield from _products([node for node in nodes if gpus_of(node)])
+
+
+def _products(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """A trial goes to any node that has room: on a faster GPU any params look better."""
+    labels = [node["metadata"].get("labels", {}).get(_PRODUCT) for node in nodes]
+    products = sorted({label for label in labels if label})
+    if len(products) > 1:
+        found = f"nodes have different ones: {', '.join(products)}"
+        remedy = "let the model or its runtime choose one kind of node: trials are compared"
+        yield Finding("GPU products", State.WARN, found, remedy)
 
 
 def _tokenizer(task: TuningTask) -> Finding:

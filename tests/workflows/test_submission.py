@@ -323,6 +323,17 @@ def test_a_quota_and_a_node_that_are_too_small_are_told() -> None:
     assert found["GPUs"].state is State.BAD
 
 
+def test_trials_that_may_go_to_different_gpus_are_a_warning() -> None:
+    scene = Preflight()
+    scene.node["metadata"]["labels"]["nvidia.com/gpu.product"] = "NVIDIA-A100"
+    other = {"labels": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
+    status = {"allocatable": {"nvidia.com/gpu": "8"}}
+    scene.fake.add("Node", "b", namespace="", metadata=other, status=status)
+    found = scene.look()["GPU products"]
+    assert found.state is State.WARN
+    assert "NVIDIA-A100, NVIDIA-H200" in found.found
+
+
 def test_a_tokenizer_that_nothing_names_is_told() -> None:
     assert Preflight().look(model={"name": "llama"})["tokenizer"].state is State.BAD
 
