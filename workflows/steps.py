@@ -124,7 +124,7 @@ def deploy(site: Site, trial: Trial) -> Server | None:
         StudyError: The task is at fault: every trial would fail alike.
     """
     site.listener(StepBegan(trial, "deploy"))
-    _book_idle(site, trial)
+    _book_idle(site, trial, is_held=False)  # a server of an earlier attempt is taken away first
     with timed(site, trial, "queue") as span:
         outcome = _start(site, trial, span)
     if isinstance(outcome, Server):
@@ -267,12 +267,13 @@ def book(site: Site, trial: Trial, seconds: Mapping[str, float], **noted: Any) -
     site.study.note(trial.number, spans={**before, **added}, **noted)
 
 
-def _book_idle(site: Site, trial: Trial) -> None:
+def _book_idle(site: Site, trial: Trial, *, is_held: bool = True) -> None:
     """What a server holds between two steps, or held during one that was lost, costs as well."""
+    now_s = site.now_s()
     held_since_s = site.study.noted(trial.number).get("held_since_s")
     if held_since_s is not None:
-        idle = max(0.0, site.now_s() - held_since_s)
-        book(site, trial, {"idle": idle}, held_since_s=site.now_s())
+        idle = max(0.0, now_s - held_since_s)
+        book(site, trial, {"idle": idle}, held_since_s=now_s if is_held else None)
 
 
 def _log_tail(site: Site, trial: Trial) -> str:

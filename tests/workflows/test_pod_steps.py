@@ -191,6 +191,24 @@ def test_a_storage_that_does_not_answer_does_not_end_the_study(
     assert not cluster.study.attribute("stop_requested")
 
 
+def test_a_deploy_that_is_tried_again_holds_nothing_while_it_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster()
+    cluster.ask()
+    cluster.study.note(0, held_since_s=-8.0)  # since an attempt whose pod was lost
+    held: list[float | None] = []
+
+    def full(*_: object, **__: object) -> Failure:
+        held.append(cluster.trial().held_since_s)
+        return Failure(Blame.WORLD, Reason.NO_ROOM, "no node has room")
+
+    monkeypatch.setattr(cluster.deployer, "deploy", full)
+    pod_steps.deploy(cluster.site, 0)
+    assert held == [None]
+    assert cluster.trial().spans["idle"] == 10.0
+
+
 def test_a_benchmark_that_is_tried_again_measures_only_once() -> None:
     cluster = Cluster()
     cluster.ask()
