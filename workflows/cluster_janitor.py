@@ -103,7 +103,8 @@ def _settle(study: Study, cluster: Cluster, namespace: str, now_s: float) -> Ite
     if place is None or place["namespace"] != namespace or study.attribute("phase") != "running":
         return
     current = current_workflow(study, cluster)
-    if current is not None and not has_ended(current):
+    # Resubmitted in Argo's UI it has a Workflow that the study does not know.
+    if (current and not has_ended(current)) or live_workflows(study.name, cluster, namespace):
         return
     told = fail_running(study, now_s, lambda: live_workflows(study.name, cluster, namespace))
     yield from (f"told {study.name} {trial.name} as {trial.state}" for trial in told)

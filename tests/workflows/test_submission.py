@@ -208,6 +208,16 @@ def test_the_janitor_settles_a_study_whose_workflow_was_terminated() -> None:
     assert scene.clean() == []
 
 
+def test_the_janitor_leaves_a_study_alone_that_was_resubmitted_in_argos_own_way() -> None:
+    scene = Scene()
+    submitted = scene.submit()
+    labels = scene.workflow(submitted.workflow)["metadata"]["labels"]
+    scene.end(submitted)
+    scene.fake.add("Workflow", "from-argos-ui", metadata={"labels": labels})
+    assert scene.clean() == []
+    assert submitted.study.attribute("phase") == "running"
+
+
 def test_the_janitor_keeps_the_server_of_a_workflow_that_began_while_it_looked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
