@@ -1,6 +1,6 @@
 """A task file's text to a tuning task, or every mistake in it at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -58,8 +58,17 @@ def restore_task(text: str, source: str) -> TuningTask:
     return task
 
 
-def load_task(text: str, source: str) -> LoadedTask:
+def load_task(
+    text: str,
+    source: str,
+    further: Callable[[TuningTask], Iterable[Mistake]] = lambda _: (),
+) -> LoadedTask:
     """The task in a YAML or JSON text, with what is to be said about it.
+
+    Args:
+        text: The file's content.
+        source: What it is called in mistakes, such as the file's name.
+        further: Mistakes that its text alone does not show.
 
     Raises:
         TaskError: With every mistake, each with its line and field.
@@ -70,7 +79,7 @@ def load_task(text: str, source: str) -> LoadedTask:
     warnings: Sequence[Mistake] = ()
     if task is not None and not conversion.mistakes:
         findings = check(task)
-        found, warnings = findings.mistakes, findings.warnings
+        found, warnings = (*findings.mistakes, *further(task)), findings.warnings
     told = (*document.mistakes, *conversion.mistakes)
     mistakes = [*told, *_untold(_in_file(found, conversion), told)]
     lines = LineIndex(document.lines)

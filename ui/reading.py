@@ -6,13 +6,17 @@ from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.workflows.taskfiles import read_task
 
 
-def read_with_warnings(task_file: str) -> TuningTask:
+def read_with_warnings(task_file: str, *, is_for_here: bool = False) -> TuningTask:
     """The task; what is likely not meant goes to stderr.
+
+    Args:
+        task_file: The file, or `-`.
+        is_for_here: The files that a task of mode `process` names must be there.
 
     Raises:
         TaskError: With every mistake.
     """
-    loaded = read_task(task_file)
+    loaded = read_task(task_file, is_for_here=is_for_here)
     for warning in loaded.warnings:
         line = f":{warning.line}" if warning.line else ""
         click.secho(

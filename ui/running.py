@@ -33,7 +33,7 @@ def run_here(
     Returns:
         The study, its verdict, and how the run ended; None when it had ended before.
     """
-    task = read_with_warnings(task_file)
+    task = read_with_warnings(task_file, is_for_here=True)
     deployer = deployer_for(task.spec)
     study = open_study(storage, task, base=base_of(task_file), now_s=time.time())
     if study.attribute("phase") == "finished" and (verdict := stored_verdict(study)):

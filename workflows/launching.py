@@ -13,8 +13,8 @@ from inference_autotuner.optimizer.errors import Blame, Failure, Reason
 from inference_autotuner.workflows.deployer import Order
 from inference_autotuner.workflows.http_exchange import HOST
 from inference_autotuner.workflows.marks import mark_environment, without_mark
+from inference_autotuner.workflows.model_files import looks_like_path, place_of
 
-_WEIGHTS = (".gguf", ".safetensors", ".bin", ".pt")
 _SECRETS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -92,16 +92,16 @@ def find_program(
 
 def find_model(name: str, *, base: str) -> str | Failure:
     """The model as the engine takes it: an absolute path, or the hub id as it is."""
-    path = Path(base, Path(name).expanduser()).absolute()
+    path = place_of(name, base=base)
     if path.exists():
         if os.access(path, os.R_OK):
-            return os.path.normpath(path)
+            return str(path)
         return _no_model(f"{path} may not be read by this user; change its permissions")
-    if not _looks_like_path(name):
+    if not looks_like_path(name):
         return name
     return _no_model(
-        f"there is no model at {os.path.normpath(path)}; mend spec.model.name (a relative path "
-        "starts at the task file), or give a hub id such as org/model"
+        f"there is no model at {path}; mend spec.model.name (a relative path starts at the task "
+        "file), or give a hub id such as org/model"
     )
 
 
@@ -126,12 +126,6 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _looks_like_path(name: str) -> bool:
-    return (
-        name.startswith(("/", "./", "../", "~")) or name.endswith(_WEIGHTS) or name.count("/") > 1
-    )
 
 
 def _no_engine(message: str) -> Failure:

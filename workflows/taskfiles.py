@@ -6,18 +6,26 @@ from pathlib import Path
 from inference_autotuner.optimizer.errors import Mistake, TaskError
 from inference_autotuner.optimizer.taskfile import LoadedTask, load_task
 from inference_autotuner.optimizer.yaml_reader import SIZE_LIMIT
+from inference_autotuner.workflows.model_files import missing_files
 
 STDIN = "-"
 
 
-def read_task(path: str | Path) -> LoadedTask:
+def read_task(path: str | Path, *, is_for_here: bool = False) -> LoadedTask:
     """The task in a file, with what is to be said about it; `-` reads standard input.
+
+    Args:
+        path: The file.
+        is_for_here: The task may run on this machine: the files that it names must be there.
 
     Raises:
         TaskError: There is no such file, it cannot be read, or its task has mistakes.
     """
     source = "standard input" if str(path) == STDIN else str(path)
-    return load_task(_decoded(_bytes(path, source), source), source)
+    text = _decoded(_bytes(path, source), source)
+    if not is_for_here:
+        return load_task(text, source)
+    return load_task(text, source, lambda task: missing_files(task, base=base_of(path)))
 
 
 def base_of(path: str | Path) -> str:

@@ -104,12 +104,66 @@ def test_plan_says_what_is_tried_and_what_it_costs(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("engine", ["llamacpp", "vllm", "sglang"])
 @pytest.mark.parametrize("mode", ["process", "docker", "kubernetes", "ome"])
 def test_a_first_task_is_valid(engine: str, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("m.gguf").touch()
     model = "m.gguf" if engine == "llamacpp" else "org/Model-7B"
     arguments = ["init", "--engine", engine, "--model", model, "--mode", mode]
     assert run([*arguments, "--write", "first.yaml"]) == 0
     assert run(["validate", "first.yaml"]) == 0
     assert run([*arguments, "--write", "first.yaml"]) == 2
     assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "written"),
+    [
+        ("models/m.gguf", "task.yaml", "models/m.gguf"),
+        ("models/m.gguf", "tasks/t.yaml", "../models/m.gguf"),
+        ("models", "tasks/t.yaml", "../models"),
+        ("./models", "../t.yaml", "./{here}/models"),
+        ("{root}/models/m.gguf", "tasks/t.yaml", "{root}/models/m.gguf"),
+        ("org/model", "tasks/t.yaml", "org/model"),
+    ],
+)
+def test_a_first_task_names_its_model_from_its_own_folder(
+    model: str, file: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    (tmp_path / "here" / "models" / "m.gguf").touch()
+    (tmp_path / "here" / "tasks").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    place = {"root": tmp_path / "here", "here": "here"}
+    arguments = ["init", "--engine", "vllm", "--model", model.format(**place), "--write", file]
+    assert run(arguments) == 0
+    task = yaml.safe_load(Path(file).read_text())
+    assert task["spec"]["model"]["name"] == written.format(**place)
+    assert run(["validate", file]) == 0
+
+
+def test_a_path_in_an_image_is_written_as_typed() -> None:
+    Path("tasks").mkdir()
+    arguments = ["init", "--engine", "vllm", "--model", "./m", "--mode", "kubernetes"]
+    assert run([*arguments, "--write", "tasks/t.yaml"]) == 0
+    assert yaml.safe_load(Path("tasks/t.yaml").read_text())["spec"]["model"]["name"] == "./m"
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+@pytest.mark.parametrize("field", ["name", "tokenizer"])
+def test_a_model_that_is_not_there_is_a_mistake_and_no_study(
+    field: str, command: str, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"model": {"name": "some/model", field: "./absent"}})
+    assert run([command, "task.yaml"]) == 64
+    said = capsys.readouterr().err
+    assert f": spec.model.{field}: there is no such file: {Path.cwd()}/absent" in said
+    assert said.startswith("task.yaml:")
+    assert not state.exists() or run(["list"]) == 0
+    assert "chat" not in capsys.readouterr().out
+
+
+def test_a_model_of_a_cluster_is_not_looked_for_here() -> None:
+    engine = {"name": "vllm", "image": "vllm:x"}
+    write({"model": {"name": "/m"}, "deployment": {"mode": "kubernetes"}, "engine": engine})
+    assert run(["validate", "task.yaml"]) == 0
 
 
 def test_an_unknown_engine_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

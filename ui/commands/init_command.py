@@ -25,8 +25,11 @@ import click
 def command(engine: str, model: str, name: str | None, mode: str, path: Path | None) -> None:
     """Write a task to begin with."""
     from inference_autotuner.optimizer.template import first_task
+    from inference_autotuner.workflows.model_files import name_from_task
 
-    text = first_task(engine=engine, model=model, name=name, mode=mode)
+    place = path or Path("task.yaml")  # what is printed is saved in this folder
+    named = name_from_task(model, mode=mode, task_file=place)
+    text = first_task(engine=engine, model=named, name=name, mode=mode)
     if path is None:
         click.echo(text, nl=False)
         return
