@@ -1,5 +1,6 @@
 """Every error raised on purpose, by what happens next, and the closed list of reasons."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,6 +49,10 @@ class RenderError(AutotunerError):
     """A template broke its contract: our bug."""
 
 
+class NotWritableError(AutotunerError):
+    """A file or folder that this user cannot write, or that cannot be where it is to be."""
+
+
 class NotReadyError(AutotunerError):
     """The world is not ready yet: trying again later may work."""
 
@@ -94,6 +99,27 @@ class BenchmarkError(TrialError):
 
 class DeployError(TrialError):
     """The engine could not be started for a reason outside its params."""
+
+
+# A full disk, or one that fails or is gone for a while, is none of these.
+_LASTING = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    )
+)
+
+
+def is_lasting(error: OSError) -> bool:
+    """Whether what the file system refuses stays refused until somebody changes a path or right."""
+    return error.errno in _LASTING
 
 
 class Reason(StrEnum):

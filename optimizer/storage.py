@@ -12,8 +12,10 @@ from optuna.storages.journal._file import BaseJournalFileLock
 
 from inference_autotuner.optimizer.errors import (
     AutotunerError,
+    NotWritableError,
     StorageDamagedError,
     StorageUnavailableError,
+    is_lasting,
 )
 
 # Optuna announces every study on stderr.
@@ -95,7 +97,8 @@ def open_storage(url: str) -> BaseStorage:
 
     Raises:
         AutotunerError: An address of another form.
-        StorageUnavailableError: The file cannot be opened, or the database does not answer. A
+        NotWritableError: This user cannot write the file, or it cannot be there.
+        StorageUnavailableError: The disk is full or faulty, or the database does not answer. A
             storage service is asked at the first call only.
         StorageDamagedError: A line of the journal cannot be read.
     """
@@ -131,7 +134,11 @@ def _open_journal(path: Path) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=FileLock(path)))
     except OSError as error:
-        raise StorageUnavailableError(f"{path}: {error.strerror}") from error
+        problem = f"{path} cannot be written: {error.strerror or error}"
+        if is_lasting(error):
+            remedy = "make it writable, or name another folder in AUTOTUNER_STATE"
+            raise NotWritableError(f"{problem}; {remedy}, or another file in --storage") from error
+        raise StorageUnavailableError(f"{problem}; make room there, and try again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StorageDamagedError(
             f"{path}:{_damaged_line(path)}: this line cannot be read. Move the file away, or "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from inference_autotuner.optimizer.errors import NotWritableError
 from inference_autotuner.workflows.finding import Finding, State
 from inference_autotuner.workflows.gpus import machine_gpus
 from inference_autotuner.workflows.leases import read_leases
@@ -135,11 +136,16 @@ def _locks() -> Finding:
 
 
 def _leftovers() -> Finding:
+    try:
+        marked = marked_processes()
+    except NotWritableError:  # without the folder nothing tells our processes from those of others
+        found = "not looked for without a state folder"
+        return Finding("leftovers", State.WARN, found, "mend the state folder")
     leases = read_leases()
     left = [f"server of {lease.owner}" for lease in leases if lease.is_left_behind]
     left += [
         f"process {who.pid} of {mark.owner}"
-        for who, mark in marked_processes().items()
+        for who, mark in marked.items()
         if not is_running(mark.tuner)
     ]
     if left:

@@ -7,6 +7,7 @@ from inference_autotuner.optimizer.judgment import decide
 from inference_autotuner.optimizer.study import Study
 from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.workflows.state import study_folder
+from inference_autotuner.workflows.writing import writing_to
 
 
 def results_folder(study: str) -> Path:
@@ -35,18 +36,24 @@ def stored_verdict(study: Study) -> Verdict | None:
 
 
 def write_results(study: Study, folder: Path) -> Verdict:
-    """Report, verdict, trials and, where there is a winner, manifest and serve.sh."""
+    """Report, verdict, trials and, where there is a winner, manifest and serve.sh.
+
+    Raises:
+        NotWritableError: The folder cannot be made or written by this user.
+        NotReadyError: The disk is full or faulty.
+    """
     # Listings import this module for a stored verdict, and draw nothing.
     from inference_autotuner.manifests.results import SERVING_FILES, result_files
 
     trials = study.trials()
     verdict = decide(study.space, trials)
     files = result_files(study.task, trials, verdict, study.attribute("facts") or {})
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        _write_whole(folder / name, content)
-    for stale in set(SERVING_FILES) - files.keys():  # an earlier verdict may have left them
-        (folder / stale).unlink(missing_ok=True)
+    with writing_to(folder, "make it writable, or name another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write_whole(folder / name, content)
+        for stale in set(SERVING_FILES) - files.keys():  # an earlier verdict may have left them
+            (folder / stale).unlink(missing_ok=True)
     return verdict
 
 

@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from inference_autotuner.optimizer.errors import StudyBusyError
 from inference_autotuner.workflows.state import study_folder
+from inference_autotuner.workflows.writing import STATE_REMEDY, writing_to
 
 _TRIES = 10
 _PAUSE_S = 0.05
@@ -20,10 +22,9 @@ def run_lock(study: str) -> Iterator[None]:
 
     Raises:
         StudyBusyError: Another process holds it.
+        NotWritableError: The study's folder cannot be made or written.
     """
-    folder = study_folder(study)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "run.lock").open("a+") as file:
+    with _opened(study_folder(study)) as file:
         if not _locked(file, fcntl.LOCK_EX):
             raise StudyBusyError(
                 f"{study} is being run by process {_holder(file) or '?'}; watch it with "
@@ -33,6 +34,12 @@ def run_lock(study: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _opened(folder: Path) -> IO[str]:
+    with writing_to(folder, STATE_REMEDY):
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / "run.lock").open("a+")
 
 
 def runner_of(study: str) -> int | None:

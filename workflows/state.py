@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from inference_autotuner.workflows.writing import STATE_REMEDY, writing_to
+
 
 def state_folder() -> Path:
     """`$AUTOTUNER_STATE`, else `$XDG_DATA_HOME/inference-autotuner`, by the XDG rule."""
@@ -32,9 +34,13 @@ def state_id() -> str:
     """What tells this state folder from every other on the machine, however it is reached.
 
     Made from the folder's place on the disk: a copy of it is another one, a link to it the same.
+
+    Raises:
+        NotWritableError: The folder cannot be made.
     """
     folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder, STATE_REMEDY):
+        folder.mkdir(parents=True, exist_ok=True)
     place = folder.stat()
     text = f"{place.st_dev}:{place.st_ino}:{os.getuid()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

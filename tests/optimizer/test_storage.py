@@ -1,5 +1,7 @@
 """The storage: a journal file that survives kills, full disks and other people's files."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,8 @@ from optuna.study import StudyDirection
 
 from inference_autotuner.optimizer.errors import (
     AutotunerError,
+    NotWritableError,
     StorageDamagedError,
-    StorageUnavailableError,
 )
 from inference_autotuner.optimizer.storage import FileLock, open_storage, storage_url
 
@@ -54,8 +56,25 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unreadable_place_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageUnavailableError, match="Not a directory|File exists"):
+    with pytest.raises(NotWritableError, match="Not a directory|File exists") as caught:
         open_storage(storage_url(tmp_path / "file" / "journal.log"))
+    assert caught.value.exit_code == 70
+    assert "AUTOTUNER_STATE" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EACCES, 70), (errno.EROFS, 70), (errno.ENOSPC, 75), (errno.EIO, 75)]
+)
+def test_a_place_that_may_work_later_alone_is_worth_another_try(
+    number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(AutotunerError, match=os.strerror(number)) as caught:
+        open_storage(storage_url(tmp_path / "state" / "journal.log"))
+    assert caught.value.exit_code == code
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "journal://relative", "nonsense"])

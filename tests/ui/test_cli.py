@@ -211,6 +211,43 @@ def test_compare_export_and_report_work_while_a_study_is_open(
     assert (Path("out") / name / "report.html").exists()
 
 
+@pytest.mark.parametrize("place", ["file", "file/in", "/proc/nowhere"])
+def test_a_place_that_cannot_be_written_is_told_in_one_line(
+    place: str, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(state)
+    Path("file").touch()
+    Path("m.gguf").touch()
+    first_task = ["init", "--engine", "vllm", "--model", "m", "--write", f"{place}/t.yaml"]
+    for arguments in (["export", "chat", "--to", f"{place}/out"], first_task):
+        assert run(arguments) == 70
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{place}/")
+        assert "cannot be written: " in line
+        assert "make it writable, or name another" in line
+
+
+@pytest.mark.parametrize("command", ["list", "janitor", "plan", "run"])
+def test_a_state_folder_that_cannot_be_made_names_the_remedy(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("AUTOTUNER_STATE", str(Path("file/state").absolute()))
+    assert run([command, write()] if command in ("plan", "run") else [command]) == 70
+    [line] = capsys.readouterr().err.splitlines()
+    assert "make it writable, or name another folder in AUTOTUNER_STATE" in line
+
+
+def test_a_run_needs_a_state_folder_beside_a_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("AUTOTUNER_STATE", str(tmp_path / "file/state"))
+    storage = storage_url(tmp_path / "kept/journal.log")
+    assert run(["run", write(), "--storage", storage]) == 70
+    assert "name another folder in AUTOTUNER_STATE" in capsys.readouterr().err
+
+
 def test_stop_says_when_nothing_runs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored(state)
     assert run(["stop", "chat"]) == 0

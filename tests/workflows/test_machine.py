@@ -81,6 +81,7 @@ def test_a_state_folder_that_cannot_be_made_is_bad(
     found = machine._state_folder()
     assert found.state is State.BAD
     assert "AUTOTUNER_STATE" in found.remedy
+    assert _found("leftovers").state is State.WARN  # nobody can look for them
 
 
 def test_a_lock_folder_that_cannot_be_made_is_bad(

@@ -26,6 +26,7 @@ def command(engine: str, model: str, name: str | None, mode: str, path: Path | N
     """Write a task to begin with."""
     from inference_autotuner.optimizer.template import first_task
     from inference_autotuner.workflows.model_files import name_from_task
+    from inference_autotuner.workflows.writing import writing_to
 
     place = path or Path("task.yaml")  # what is printed is saved in this folder
     named = name_from_task(model, mode=mode, task_file=place)
@@ -35,5 +36,6 @@ def command(engine: str, model: str, name: str | None, mode: str, path: Path | N
         return
     if path.exists():
         raise click.UsageError(f"{path} exists; give another name, or remove it")
-    path.write_text(text)
+    with writing_to(path, "make its folder, make it writable, or name another file"):
+        path.write_text(text)
     click.echo(f"Wrote {path}; check it with 'autotuner validate {path}'.")
