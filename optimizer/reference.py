@@ -20,11 +20,10 @@ spec:
     name: meta-llama/Llama-3.1-8B-Instruct
   engine:
     name: vllm
-    image: vllm/vllm-openai:v0.32.0
     args: {max-model-len: 8192}          # fixed flags, the same in every trial
     env: {HF_HUB_OFFLINE: "1"}
   deployment:
-    mode: docker
+    mode: process
     readyTimeout: 20m
   parameters:                            # what is searched
     max-num-seqs: [64, 128, 256, 512]    # a list of values
@@ -79,7 +78,8 @@ _RULES = """\
   {depth} levels.
 - A path that is relative starts at the folder of the task file.
 
-What is wrong is told with line and field, all at once, and exit code 64; nothing has been started.
+What is wrong is told with line and field, and exit code 64; nothing has been started. Fields and flags
+are told all at once; expressions, and what contradicts itself, once those are right.
 
 ## What makes a study
 

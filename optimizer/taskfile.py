@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from inference_autotuner.optimizer.check import check
+from inference_autotuner.optimizer.check_flags import check_flags
+from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.errors import Mistake, TaskError
+from inference_autotuner.optimizer.findings import sort_out
 from inference_autotuner.optimizer.legacy import convert, is_legacy
 from inference_autotuner.optimizer.legacy_notes import Conversion
 from inference_autotuner.optimizer.paths import LineIndex, is_within
@@ -16,6 +19,12 @@ from inference_autotuner.optimizer.wording import to_mistakes
 from inference_autotuner.optimizer.yaml_reader import Document, read_document
 
 _MOST = 50
+# What a task needs beside its flags; nothing of it says anything about them.
+_REST = {
+    "model": {"name": "m"},
+    "deployment": {"mode": "process"},
+    "workload": {"scenarios": ["D(100,100)"]},
+}
 
 
 class LoadedTask(NamedTuple):
@@ -77,7 +86,9 @@ def load_task(
     conversion = _conversion(document, source)
     task, found = _validate(conversion.task, document)
     warnings: Sequence[Mistake] = ()
-    if task is not None and not conversion.mistakes:
+    if task is None:
+        found = [*found, *_wrong_flags(conversion.task)]
+    elif not conversion.mistakes:
         findings = check(task)
         found, warnings = (*findings.mistakes, *further(task)), findings.warnings
     told = (*document.mistakes, *conversion.mistakes)
@@ -112,6 +123,21 @@ def _validate(
         return TuningTask.model_validate(raw), ()
     except ValidationError as error:
         return None, to_mistakes(error.errors(include_url=False), raw, document.written)
+
+
+def _wrong_flags(raw: dict[str, Any]) -> tuple[Mistake, ...]:
+    """What is wrong with the flags, where they can be read, of a task with mistakes elsewhere."""
+    spec = raw.get("spec")
+    engine = spec.get("engine") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(engine, dict):
+        return ()
+    kept = {key: engine[key] for key in ("name", "version", "args") if key in engine}
+    alone = {**_REST, "engine": kept, "parameters": spec.get("parameters")}
+    try:
+        task = TuningTask.model_validate({"metadata": {"name": "flags"}, "spec": alone})
+    except ValidationError:
+        return ()
+    return sort_out(check_flags(get_engine(task.spec.engine.name), task.spec)).mistakes
 
 
 def _in_file(found: Iterable[Mistake], conversion: Conversion) -> list[Mistake]:

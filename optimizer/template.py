@@ -36,7 +36,7 @@ def first_task(*, engine: str, model: str, name: str | None, mode: str) -> str:
                 "description": f"Flags of {get_engine(engine).title} for {model}",
                 "model": {"name": model},
                 "engine": {"name": engine, **_where(engine, mode)},
-                "deployment": {"mode": mode},
+                "deployment": {"mode": mode, **_namespace(mode)},
                 "parameters": dict(get_engine(engine).search_space),
                 "workload": {"scenarios": ["D(1000,200)"], "concurrency": [1, 8, 32]},
                 "slos": [{"metric": "ttft", "statistic": "p99", "limit": "2s"}],
@@ -52,6 +52,11 @@ def _where(engine: str, mode: str) -> dict[str, str]:
     if mode in ("kubernetes", "docker"):
         return {"image": get_engine(engine).image}
     return {}
+
+
+def _namespace(mode: str) -> dict[str, str]:
+    """On a cluster the one that our manifests install in."""
+    return {"namespace": "tuning"} if mode in ("kubernetes", "ome") else {}
 
 
 def name_from(model: str) -> str:

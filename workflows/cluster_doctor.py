@@ -12,7 +12,10 @@ from inference_autotuner.workflows.installation import (
     parse_installation,
 )
 
-_INSTALL = "install it: kubectl apply -k . (docs/kubernetes.md)"
+_INSTALL = (
+    "install it: kubectl apply -k . (docs/kubernetes.md), or name the namespace where it is: "
+    "deployment.namespace of the task, --namespace here"
+)
 _ACCOUNTS = tuple(f"autotuner-{who}" for who in ("ask", "deploy", "benchmark", "release"))
 _OPTIONAL_KINDS = {
     "Workflow": ("Argo Workflows", State.BAD, "install Argo Workflows (third_party/README.md)"),

@@ -64,6 +64,20 @@ def test_a_flag_may_be_on_or_off() -> None:
     assert task.spec.parameters["flash-attn"].expanded() == ["on", "off"]
 
 
+def test_flags_are_checked_beside_mistakes_in_other_fields() -> None:
+    found = mistakes(text_with(budget="{trials: none}", parameters="{threds: [1, 2]}"))
+    assert [m.path for m in found] == ["spec.budget.trials", "spec.parameters.threds"]
+    assert "did you mean 'threads'" in found[1].message
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"parameters": "{threads: {min: 1}}"}, {"engine": "nothing"}, {"engine": "{name: nothing}"}],
+)
+def test_flags_that_cannot_be_read_are_told_once(changed: dict[str, str]) -> None:
+    assert len(mistakes(text_with(**changed))) == 1
+
+
 def test_json_is_a_task_too() -> None:
     task = parse_task(text_with(), "chat.yaml")
     raw = json.dumps(task.model_dump(mode="json"), indent="\t")

@@ -109,6 +109,9 @@ def test_a_first_task_is_valid(engine: str, mode: str, capsys: pytest.CaptureFix
     arguments = ["init", "--engine", engine, "--model", model, "--mode", mode]
     assert run([*arguments, "--write", "first.yaml"]) == 0
     assert run(["validate", "first.yaml"]) == 0
+    deployment = yaml.safe_load(Path("first.yaml").read_text())["spec"]["deployment"]
+    is_on_cluster = mode in ("kubernetes", "ome")
+    assert deployment.get("namespace") == ("tuning" if is_on_cluster else None)
     assert run([*arguments, "--write", "first.yaml"]) == 2
     assert "exists" in capsys.readouterr().err
 
