@@ -78,8 +78,8 @@ _RULES = """\
   {depth} levels.
 - A path that is relative starts at the folder of the task file.
 
-What is wrong is told with line and field, and exit code 64; nothing has been started. Fields and flags
-are told all at once; expressions, and what contradicts itself, once those are right.
+What is wrong is told with line and field, and exit code 64; nothing has been started. Fields and
+flags are told all at once; expressions, and what contradicts itself, once those are right.
 
 ## What makes a study
 
