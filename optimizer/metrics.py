@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -128,10 +129,25 @@ class Measurement:
         return json.dumps(table, separators=(",", ":"))
 
     @classmethod
+    @lru_cache(maxsize=2048)  # a study reads all of its trials at every move
     def from_json(cls, text: str) -> "Measurement":
         """Reads back what `to_json` wrote."""
         table = json.loads(text)
-        return cls(tuple(_point(table, row) for row in table["points"]), tuple(table["notes"]))
+        names = _Names(
+            rates=tuple(map(Metric, table["rates"])),
+            latencies=tuple(map(Metric, table["latencies"])),
+            statistics=tuple(map(Statistic, table["statistics"])),
+        )
+        return cls(tuple(_point(names, row) for row in table["points"]), tuple(table["notes"]))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the numbers of a row are."""
+
+    rates: tuple[Metric, ...]
+    latencies: tuple[Metric, ...]
+    statistics: tuple[Statistic, ...]
 
 
 _RATES = [metric for metric in Metric if not metric.is_latency]
@@ -150,9 +166,7 @@ def _row(point: Point) -> list[Any]:
     ]
 
 
-def _point(table: dict[str, Any], row: list[Any]) -> Point:
-    rates = zip(table["rates"], row[5], strict=True)
-    latencies = zip(table["latencies"], row[6], strict=True)
+def _point(names: _Names, row: list[Any]) -> Point:
     scenario, concurrency, requests, errors, duration_s = row[:5]
     return Point(
         scenario=scenario,
@@ -160,12 +174,10 @@ def _point(table: dict[str, Any], row: list[Any]) -> Point:
         requests=requests,
         errors=errors,
         duration_s=duration_s,
-        rates={Metric(name): value for name, value in rates},
+        rates=dict(zip(names.rates, row[5], strict=True)),
         latencies={
-            Metric(name): {
-                Statistic(s): value for s, value in zip(table["statistics"], values, strict=True)
-            }
-            for name, values in latencies
+            metric: dict(zip(names.statistics, values, strict=True))
+            for metric, values in zip(names.latencies, row[6], strict=True)
         },
     )
 
