@@ -68,7 +68,7 @@ def render_serve_script(
         required=list(_required(task, environment)),
         exports=[(k, _shell(v)) for k, v in environment.items() if not is_secret(k, v)],
         programs=[" ".join(map(_shell, program)) for program in programs],
-        has_fallback=engine.fallback_module is not None,
+        fallback=_fallback(engine),
         arguments=argument_lines(words),
     )
 
@@ -80,6 +80,21 @@ def starting_programs(task: TuningTask, engine: Engine) -> tuple[tuple[str, ...]
     if engine.fallback_module is None:
         return engine.programs
     return (*engine.programs, ("python3", "-m", engine.fallback_module))
+
+
+def _fallback(engine: Engine) -> dict[str, str] | None:
+    """How the script finds out whether our launcher is there, and what it says when it is not."""
+    if engine.fallback_module is None:
+        return None
+    program = engine.programs[0][0]
+    message = (
+        f"{program} is not installed, and python3 has no inference-autotuner: activate the "
+        f"environment in which it is, or install {program}"
+    )
+    return {
+        "test": shlex.quote(f"import {engine.fallback_module}"),
+        "message": shlex.quote(message),
+    }
 
 
 def argument_lines(words: Sequence[Word]) -> list[str]:

@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,16 @@ def test_where_the_program_is_not_installed_our_own_launcher_serves(tmp_path):
     (tmp_path / "python3").chmod(0o755)
     found = words(script_of(sample_task()), PATH=f"{tmp_path}:/usr/bin:/bin")
     assert found[:3] == ["-m", get_engine("llamacpp").fallback_module, "--model"]
+
+
+def test_where_nothing_can_serve_one_line_says_what_to_do(tmp_path):
+    (tmp_path / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    (tmp_path / "python3").chmod(0o755)
+    done = run(script_of(sample_task()), PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "llama-server is not installed" in line
+    assert "activate the environment" in line
 
 
 def test_the_head_names_study_verdict_and_date():
