@@ -17,9 +17,10 @@ from inference_autotuner.optimizer.trial import (
     TrialState,
     describe_params,
 )
-from inference_autotuner.optimizer.verdict import Verdict
+from inference_autotuner.optimizer.verdict import Verdict, VerdictKind
 
 _EXPLORED = (TrialKind.BASELINE, TrialKind.EXPLORE)
+_SHOWN = (VerdictKind.BETTER, VerdictKind.KEEP_CURRENT)
 
 
 class Role(StrEnum):
@@ -102,6 +103,17 @@ def served_trial(roles: Roles, verdict: Verdict) -> Trial | None:
         return None
     runs = roles.runs(verdict.params)
     return replace(runs[-1], params=dict(verdict.params)) if runs else None
+
+
+def proven_value(roles: Roles, verdict: Verdict) -> float | None:
+    """The deciding objective in the fresh runs of what the verdict shows to be best.
+
+    None where it shows nothing, or nothing was measured again.
+    """
+    if verdict.params is None or verdict.kind not in _SHOWN:
+        return None
+    runs = [t.values[0] for t in roles.runs(verdict.params) if t.kind not in _EXPLORED]
+    return mean(runs) if runs else None
 
 
 def build_roles(task: TuningTask, trials: Sequence[Trial], verdict: Verdict) -> Roles:

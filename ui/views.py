@@ -1,11 +1,14 @@
 """Studies as rows and lines: what the commands print, and nothing decided here."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference_autotuner.manifests.roles import build_roles, proven_value
 from inference_autotuner.optimizer.canonical import study_name
+from inference_autotuner.optimizer.errors import StudyError
 from inference_autotuner.optimizer.forecast import forecast
 from inference_autotuner.optimizer.listing import (
     TrialRow,
@@ -17,8 +20,9 @@ from inference_autotuner.optimizer.listing import (
 )
 from inference_autotuner.optimizer.space import build_space
 from inference_autotuner.optimizer.study import Study, load_study, study_names
-from inference_autotuner.optimizer.trial import Trial, describe_params, spell
+from inference_autotuner.optimizer.trial import Params, Trial, describe_params, spell
 from inference_autotuner.optimizer.units import spoken_duration
+from inference_autotuner.optimizer.verdict import Verdict
 from inference_autotuner.workflows.results import stored_verdict
 from inference_autotuner.workflows.run_lock import runner_of
 
@@ -30,22 +34,39 @@ if TYPE_CHECKING:
 
 def study_rows(storage: "BaseStorage") -> list[dict[str, Any]]:
     """Every study as a row, oldest first."""
-    return [study_row(load_study(storage, name)) for name in study_names(storage)]
+    return [_row_of(storage, name) for name in study_names(storage)]
+
+
+def _row_of(storage: "BaseStorage", name: str) -> dict[str, Any]:
+    """A study's row; one of another program or version hides no other study."""
+    try:
+        return study_row(load_study(storage, name))
+    except StudyError as error:
+        nothing = dict.fromkeys(("engine", "trials", "states", "objective", "best", "verdict"))
+        return {
+            "study": name,
+            "phase": "unreadable",
+            **nothing,
+            "summary": str(error),
+            "gpu_hours": None,
+        }
 
 
 def study_row(study: Study) -> dict[str, Any]:
     """One study as a row: phase, counts, best so far, verdict."""
     trials = study.trials()
-    best = best_trial(study.task.spec, trials)
     verdict = stored_verdict(study)
+    phase = phase_of(study)
     return {
         "study": study.name,
-        "phase": phase_of(study),
+        "phase": phase,
         "engine": study.space.engine.title,
         "trials": len(trials),
         "states": count_states(trials),
         "objective": objective_heading(study.task.spec),
-        "best": None if best is None else _best(study, best),
+        "best": _proven(study, trials, verdict)
+        if phase == "finished" and verdict
+        else _best_so_far(study, trials),
         "verdict": verdict.kind if verdict else None,
         "summary": verdict.summary if verdict else None,
         "gpu_hours": round(sum(trial.gpu_seconds for trial in trials) / 3600, 3),
@@ -65,10 +86,22 @@ def phase_of(study: Study) -> str:
     return phase
 
 
-def _best(study: Study, trial: Trial) -> str:
+def _proven(study: Study, trials: Sequence[Trial], verdict: Verdict) -> str | None:
+    """What the verdict rests on, for one lucky run may have looked better."""
+    value = proven_value(build_roles(study.task, trials, verdict), verdict)
+    if value is None or verdict.params is None:
+        return None
+    return _value_with(study, value, verdict.params)
+
+
+def _best_so_far(study: Study, trials: Sequence[Trial]) -> str | None:
+    best = best_trial(study.task.spec, trials)
+    return None if best is None else _value_with(study, best.values[0], best.params)
+
+
+def _value_with(study: Study, value: float, params: Params) -> str:
     metric = study.task.spec.objectives[0].metric
-    params = describe_params(trial.params, study.space.baseline)
-    return f"{format_value(metric, trial.values[0])} with {params}"
+    return f"{format_value(metric, value)} with {describe_params(params, study.space.baseline)}"
 
 
 def trial_rows(study: Study) -> list[TrialRow]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.study import StudyDirection
 
 from inference_autotuner.optimizer.storage import open_storage, storage_url
 from inference_autotuner.optimizer.study import Study, open_study
-from inference_autotuner.optimizer.trial import Measured, TrialKind
+from inference_autotuner.optimizer.trial import Measured, Params, TrialKind
+from inference_autotuner.optimizer.verdict import Verdict, VerdictKind
 from inference_autotuner.ui.cli import COMMANDS, run
 from tests.optimizer.tasks import measurement, vllm_task
 
@@ -193,6 +195,51 @@ def test_list_and_status_show_a_study_in_every_form(
     assert yaml.safe_load(capsys.readouterr().out)["trials"][0]["objective"] == "123.0"
     assert run(["status", "chat"]) == 0
     assert "(baseline)" in capsys.readouterr().out
+
+
+def test_a_study_that_cannot_be_read_hides_no_other(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(storage_url(state / "journal.log"))
+    storage.create_new_study([StudyDirection.MAXIMIZE], "of-another-program")
+    name = stored(state).name
+    assert run(["list", "--output", "json"]) == 0
+    rows = {row["study"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["of-another-program"]["phase"] == "unreadable"
+    assert "was not made by inference-autotuner" in rows["of-another-program"]["summary"]
+    assert rows[name]["phase"] == "interrupted"
+    assert run(["list"]) == 0
+    assert "unreadable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "best"),
+    [
+        (VerdictKind.BETTER, {"max-num-seqs": 16}, "119.0 with max-num-seqs=16"),
+        (VerdictKind.KEEP_CURRENT, {}, "111.0 with (baseline)"),
+        (VerdictKind.INCONCLUSIVE, {}, None),
+        (VerdictKind.NOTHING_FEASIBLE, None, None),
+    ],
+)
+def test_the_best_of_a_finished_study_is_what_was_proven(
+    kind: VerdictKind,
+    params: Params | None,
+    best: str | None,
+    state: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = stored(state)
+    lucky = [(TrialKind.EXPLORE, {"max-num-seqs": 16}, 150.0)]
+    fresh = [(TrialKind.CONFIRM, {}, 111.0), (TrialKind.CONFIRM, {"max-num-seqs": 16}, 119.0)]
+    for key, (of, chosen, value) in enumerate(lucky + fresh + fresh, start=1):
+        trial = study.begin(str(key), of, chosen, now_s=1.0)
+        study.tell(trial.number, Measured(measurement(value)), now_s=2.0)
+    run(["list", "--output", "json"])
+    assert json.loads(capsys.readouterr().out)[0]["best"].startswith("150.0 with")
+    study.set_attribute("phase", "finished")
+    study.set_attribute("verdict", Verdict(kind, "said", params).to_dict())
+    run(["list", "--output", "json"])
+    assert json.loads(capsys.readouterr().out)[0]["best"] == best
 
 
 def test_a_study_whose_process_is_gone_is_shown_as_interrupted(
