@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from inference_autotuner.manifests.command import closed_words, served_model, winning_launch
 from inference_autotuner.manifests.inference_service import build_runner
 from inference_autotuner.manifests.report_view import Section
-from inference_autotuner.manifests.roles import Roles, served_trial
+from inference_autotuner.manifests.roles import Roles, fresh_runs, served_trial
 from inference_autotuner.manifests.serve_script import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -15,12 +15,18 @@ from inference_autotuner.manifests.serve_script import (
 from inference_autotuner.manifests.tables import busy_and_wall_s
 from inference_autotuner.manifests.wording import hours, moment
 from inference_autotuner.optimizer.canonical import study_name
-from inference_autotuner.optimizer.listing import count_states
+from inference_autotuner.optimizer.listing import (
+    count_states,
+    format_value,
+    objective_heading,
+)
 from inference_autotuner.optimizer.spec import TuningTask
 from inference_autotuner.optimizer.trial import Trial, TrialState
 from inference_autotuner.optimizer.units import spoken_duration
 from inference_autotuner.optimizer.verdict import Verdict
 
+# The largest of a few runs on a quiet machine is within a few percent of the smallest.
+_NOISY = 1.3
 _FILES = (
     "Beside this report, serve.sh starts the same on a machine, and "
     "kubectl apply -f manifest.yaml on a cluster."
@@ -43,7 +49,22 @@ def notes(roles: Roles, verdict: Verdict) -> list[str]:
             f"{', '.join(lossy)} may change what the model answers, and nothing here measured the "
             "quality of the answers: check it before you deploy."
         )
+    if spread := _baseline_spread(roles):
+        found.append(spread)
     return found
+
+
+def _baseline_spread(roles: Roles) -> str:
+    """That one and the same configuration gave very different numbers, where it did."""
+    values = sorted(trial.values[0] for trial in fresh_runs(roles, roles.baseline))
+    if len(values) < 2 or values[-1] <= _NOISY * values[0]:
+        return ""
+    objective = roles.spec.objectives[0].metric
+    low, high = (format_value(objective, value) for value in (values[0], values[-1]))
+    return (
+        f"The baseline alone ranged {low} … {high} {objective_heading(roles.spec)}: was the "
+        "machine busy? More confirm.repeats, or a quiet machine, would tell."
+    )
 
 
 def headline(task: TuningTask, roles: Roles) -> list[tuple[str, str]]:

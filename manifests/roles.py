@@ -112,8 +112,13 @@ def proven_value(roles: Roles, verdict: Verdict) -> float | None:
     """
     if verdict.params is None or verdict.kind not in _SHOWN:
         return None
-    runs = [t.values[0] for t in roles.runs(verdict.params) if t.kind not in _EXPLORED]
-    return mean(runs) if runs else None
+    runs = fresh_runs(roles, verdict.params)
+    return mean([trial.values[0] for trial in runs]) if runs else None
+
+
+def fresh_runs(roles: Roles, params: Params) -> list[Trial]:
+    """The measured runs of some params in the proof; none when there was none."""
+    return [trial for trial in roles.runs(params) if trial.kind not in _EXPLORED]
 
 
 def build_roles(task: TuningTask, trials: Sequence[Trial], verdict: Verdict) -> Roles:

@@ -13,7 +13,15 @@ from inference_autotuner.manifests.environment import render
 from inference_autotuner.manifests.report import render_report
 from inference_autotuner.optimizer.trial import TrialState
 from tests.manifests.pages import Page
-from tests.samples import FACTS, SAMPLES, run_study, sample_study, sample_task, verdict_of
+from tests.samples import (
+    FACTS,
+    SAMPLES,
+    run_study,
+    sample_study,
+    sample_task,
+    steady_server,
+    verdict_of,
+)
 
 EVIL = "</pre></title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -37,6 +45,20 @@ def better():
 def test_the_samples_end_with_every_kind_of_verdict():
     for name in ("Better", "Inconclusive", "KeepCurrent", "NothingFeasible"):
         assert sample_study(name).verdict.kind == name
+
+
+def test_a_baseline_that_ranges_widely_is_told_beside_the_verdict():
+    task = sample_task()
+    trials = run_study(task, steady_server(scatter=0.4))
+    html = render_report(task, trials, verdict_of(task, trials), FACTS)
+    said = re.search(r"The baseline alone ranged ([\d.]+) … ([\d.]+) output tok/s", html)
+    assert said
+    assert float(said[2]) > 1.3 * float(said[1])
+    assert "confirm.repeats" in html
+
+
+def test_a_baseline_that_is_steady_needs_no_note(sample):
+    assert "The baseline alone ranged" not in sample[1]
 
 
 def test_every_report_is_well_formed(sample):

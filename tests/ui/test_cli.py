@@ -298,6 +298,17 @@ def test_a_run_needs_a_state_folder_beside_a_storage(
     assert "name another folder in AUTOTUNER_STATE" in capsys.readouterr().err
 
 
+def test_what_makes_a_verdict_doubtful_is_beside_it(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = stored(state)
+    for key, value in enumerate([100.0, 140.0], start=1):
+        trial = study.begin(str(key), TrialKind.CONFIRM, {}, now_s=1.0)
+        study.tell(trial.number, Measured(measurement(value)), now_s=2.0)
+    assert run(["report", "chat"]) == 0
+    assert "The baseline alone ranged 100.0 … 140.0 output tok/s" in capsys.readouterr().out
+
+
 def test_stop_says_when_nothing_runs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored(state)
     assert run(["stop", "chat"]) == 0

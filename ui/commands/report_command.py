@@ -16,4 +16,4 @@ def command(study_name: str, storage: str | None) -> None:
 
     study = load_study(opened_storage(storage), study_name)
     verdict = write_results(study, results_folder(study.name))
-    print_answer(study.name, verdict)
+    print_answer(study, verdict)

@@ -25,7 +25,7 @@ def command(task_file: str, storage: str | None, output: str, verbose: bool) -> 
     print_value(
         {"study": study.name, **verdict.to_dict()},
         output,
-        lambda _: print_answer(study.name, verdict),
+        lambda _: print_answer(study, verdict),
     )
     if finished is not None and not finished.is_final:
         raise click.exceptions.Exit(130 if finished.is_stopped else 70)
