@@ -10,7 +10,7 @@ from inference_autotuner.optimizer.check import check
 from inference_autotuner.optimizer.check_flags import check_flags
 from inference_autotuner.optimizer.engine import get_engine
 from inference_autotuner.optimizer.errors import Mistake, TaskError
-from inference_autotuner.optimizer.findings import sort_out
+from inference_autotuner.optimizer.findings import Findings, sort_out
 from inference_autotuner.optimizer.legacy import convert, is_legacy
 from inference_autotuner.optimizer.legacy_notes import Conversion
 from inference_autotuner.optimizer.paths import LineIndex, is_within
@@ -70,14 +70,14 @@ def restore_task(text: str, source: str) -> TuningTask:
 def load_task(
     text: str,
     source: str,
-    further: Callable[[TuningTask], Iterable[Mistake]] = lambda _: (),
+    further: Callable[[TuningTask], Findings] = lambda _: Findings((), ()),
 ) -> LoadedTask:
     """The task in a YAML or JSON text, with what is to be said about it.
 
     Args:
         text: The file's content.
         source: What it is called in mistakes, such as the file's name.
-        further: Mistakes that its text alone does not show.
+        further: What its text alone does not show.
 
     Raises:
         TaskError: With every mistake, each with its line and field.
@@ -89,8 +89,9 @@ def load_task(
     if task is None:
         found = [*found, *_wrong_flags(conversion.task)]
     elif not conversion.mistakes:
-        findings = check(task)
-        found, warnings = (*findings.mistakes, *further(task)), findings.warnings
+        findings, more = check(task), further(task)
+        found = (*findings.mistakes, *more.mistakes)
+        warnings = (*findings.warnings, *more.warnings)
     told = (*document.mistakes, *conversion.mistakes)
     mistakes = [*told, *_untold(_in_file(found, conversion), told)]
     lines = LineIndex(document.lines)

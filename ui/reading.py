@@ -11,7 +11,7 @@ def read_with_warnings(task_file: str, *, is_for_here: bool = False) -> TuningTa
 
     Args:
         task_file: The file, or `-`.
-        is_for_here: The files that a task of mode `process` names must be there.
+        is_for_here: The task is to run here now: files that it names must be there.
 
     Raises:
         TaskError: With every mistake.

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from inference_autotuner.optimizer.errors import Mistake
+from inference_autotuner.optimizer.findings import Finding
 from inference_autotuner.optimizer.spec import TuningTask
 
 _WEIGHTS = (".gguf", ".safetensors", ".bin", ".pt")
@@ -27,12 +27,13 @@ def looks_like_path(name: str) -> bool:
     )
 
 
-def missing_files(task: TuningTask, *, base: str) -> Iterator[Mistake]:
+def missing_files(task: TuningTask, *, base: str, is_mistake: bool) -> Iterator[Finding]:
     """Files that a task of mode `process` names and this machine does not have.
 
     Args:
         task: The task.
         base: Folder at which its relative paths start.
+        is_mistake: Whether the task is to run here; else another machine may have them.
     """
     if task.spec.deployment.mode != "process":
         return
@@ -44,7 +45,7 @@ def missing_files(task: TuningTask, *, base: str) -> Iterator[Mistake]:
             f"there is no such file: {place_of(name, base=base)}; a relative path starts at the "
             "task file"
         )
-        yield Mistake(f"spec.model.{field}", message)
+        yield Finding(f"spec.model.{field}", message, is_mistake)
 
 
 def name_from_task(model: str, *, mode: str, task_file: Path) -> str:

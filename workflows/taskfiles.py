@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from inference_autotuner.optimizer.errors import Mistake, TaskError
+from inference_autotuner.optimizer.findings import sort_out
 from inference_autotuner.optimizer.taskfile import LoadedTask, load_task
 from inference_autotuner.optimizer.yaml_reader import SIZE_LIMIT
 from inference_autotuner.workflows.model_files import missing_files
@@ -16,16 +17,20 @@ def read_task(path: str | Path, *, is_for_here: bool = False) -> LoadedTask:
 
     Args:
         path: The file.
-        is_for_here: The task may run on this machine: the files that it names must be there.
+        is_for_here: The task is to run on this machine now: a file that it names and that is not
+            there is a mistake, and else a warning.
 
     Raises:
         TaskError: There is no such file, it cannot be read, or its task has mistakes.
     """
     source = "standard input" if str(path) == STDIN else str(path)
     text = _decoded(_bytes(path, source), source)
-    if not is_for_here:
-        return load_task(text, source)
-    return load_task(text, source, lambda task: missing_files(task, base=base_of(path)))
+    base = base_of(path)
+    return load_task(
+        text,
+        source,
+        lambda task: sort_out(missing_files(task, base=base, is_mistake=is_for_here)),
+    )
 
 
 def base_of(path: str | Path) -> str:

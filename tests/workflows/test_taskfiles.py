@@ -34,6 +34,7 @@ def refusal(path: str | Path) -> str:
 def test_a_task_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "chat.yaml"
     path.write_text(TASK)
+    (tmp_path / "m.gguf").touch()
     task, warnings = read_task(path)
     assert (task.metadata.name, warnings) == ("chat", ())
 

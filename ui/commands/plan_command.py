@@ -15,5 +15,5 @@ def command(task_file: str, storage: str | None, output: str) -> None:
     from inference_autotuner.ui.reading import read_with_warnings
     from inference_autotuner.ui.views import plan_value, print_plan
 
-    value = plan_value(read_with_warnings(task_file, is_for_here=True), opened_storage(storage))
+    value = plan_value(read_with_warnings(task_file), opened_storage(storage))
     print_value(value, output, print_plan)

@@ -18,11 +18,11 @@ def command(task_file: str, output: str) -> None:
     from inference_autotuner.workflows.taskfiles import read_task
 
     if output == "table":
-        name = study_name(read_with_warnings(task_file, is_for_here=True))
+        name = study_name(read_with_warnings(task_file))
         click.echo(f"{task_file} is valid; its study is {name}")
         return
     try:
-        loaded = read_task(task_file, is_for_here=True)
+        loaded = read_task(task_file)
     except TaskError as error:
         mistakes = [asdict(mistake) for mistake in error.mistakes]
         print_value({"valid": False, "mistakes": mistakes}, output, click.echo)
