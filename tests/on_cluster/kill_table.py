@@ -152,13 +152,14 @@ def kill_on_node(pod: str, signal: int) -> None:
         os.kill(pid, signal)
 
 
-def processes_of(pod: str) -> list[int]:
+def processes_of(pod: str, words: bytes = b"llamacpp_server") -> list[int]:
+    """Processes of a pod, on this node, whose command line has `words`."""
     uid = next(p for p in site.objects("pods") if p["metadata"]["name"] == pod)["metadata"]["uid"]
     found = []
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             is_ours = uid in path.read_text() or uid.replace("-", "_") in path.read_text()
-            if is_ours and b"llamacpp_server" in (path.parent / "cmdline").read_bytes():
+            if is_ours and words in (path.parent / "cmdline").read_bytes():
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -166,12 +167,15 @@ def processes_of(pod: str) -> list[int]:
 
 
 def exhaust_memory(study: str) -> None:
-    """The kernel ends the engine, not the process that took the memory: its score says so."""
+    """The kernel ends the engine, and not what took the memory: that is made exempt."""
     pod = wait_for_server(study)
-    for pid in processes_of(pod):
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
-    code = "b = []\nwhile True: b.append(bytearray(1 << 26))"
-    site.kubectl("-n", site.NAMESPACE, "exec", pod, "--", "python3", "-c", code, is_checked=False)
+    code = "import time\ntime.sleep(5)\nb = []\nwhile len(b) < 60: b.append(bytearray(1 << 24))"
+    words = ["kubectl", "-n", site.NAMESPACE, "exec", pod, "--", "python3", "-c", code]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as greedy:
+        time.sleep(2)
+        for pid in processes_of(pod, b"bytearray"):
+            Path(f"/proc/{pid}/oom_score_adj").write_text("-1000")
+        greedy.wait()
 
 
 ROWS = [
