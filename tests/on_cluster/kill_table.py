@@ -160,14 +160,14 @@ def kill_on_node(pod: str, signal: int) -> None:
         os.kill(pid, signal)
 
 
-def processes_of(pod: str, words: bytes = b"llamacpp_server") -> list[int]:
-    """Processes of a pod, on this node, whose command line has `words`."""
+def processes_of(pod: str) -> list[int]:
+    """The engine's processes, on this node."""
     uid = next(p for p in site.objects("pods") if p["metadata"]["name"] == pod)["metadata"]["uid"]
     found = []
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             is_ours = uid in path.read_text() or uid.replace("-", "_") in path.read_text()
-            if is_ours and words in (path.parent / "cmdline").read_bytes():
+            if is_ours and b"llamacpp_server" in (path.parent / "cmdline").read_bytes():
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -175,15 +175,13 @@ def processes_of(pod: str, words: bytes = b"llamacpp_server") -> list[int]:
 
 
 def exhaust_memory(study: str) -> None:
-    """The kernel ends the engine, and not what took the memory: that is made exempt."""
+    """Many small processes fill the container: the engine is its largest, which the kernel ends."""
     pod = wait_for_server(study)
-    code = "import time\ntime.sleep(5)\nb = []\nwhile len(b) < 60: b.append(bytearray(1 << 24))"
-    words = ["kubectl", "-n", site.NAMESPACE, "exec", pod, "--", "python3", "-c", code]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as greedy:
-        time.sleep(2)
-        for pid in processes_of(pod, b"bytearray"):
-            Path(f"/proc/{pid}/oom_score_adj").write_text("-1000")
-        greedy.wait()
+    for pid in processes_of(pod):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    one = "import time; held = bytearray(60 << 20); time.sleep(20)"
+    script = f"for i in $(seq 20); do python3 -c '{one}' & done; wait"
+    site.kubectl("-n", site.NAMESPACE, "exec", pod, "--", "sh", "-c", script, is_checked=False)
 
 
 ROWS = [
