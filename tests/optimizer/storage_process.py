@@ -10,6 +10,7 @@ from inference_autotuner.optimizer.grpc_storage import ServiceStorage
 from inference_autotuner.optimizer.study import Study, open_study
 from inference_autotuner.optimizer.trial import TrialKind
 from tests.optimizer.tasks import vllm_task
+from tests.workflows.timing import until
 
 TOKEN = "a-token-of-this-test"
 TASK = vllm_task({"max-num-seqs": [16, 32, 64]})
@@ -41,8 +42,14 @@ class StorageProcess:
         self.port = int(self.said.rpartition(":")[2])
 
     def send(self, number: int) -> None:
-        """A signal."""
+        """A signal; SIGSTOP has stopped every thread when this returns."""
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            until(self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        tasks = Path("/proc", str(self.process.pid), "task").glob("*/stat")
+        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def end(self, number: int = signal.SIGKILL) -> str:
         """Ends it; what it printed since its first line."""
