@@ -38,6 +38,7 @@ QUEUE_TIMEOUT_S = 6 * 3600.0
 # long for a storage that is away.
 _MARGIN_S = 600
 TRIAL_INPUT = "{{inputs.parameters.trial}}"
+_THIS_WORKFLOW = {"workflow": "{{workflow.name}}", "workflow-uid": "{{workflow.uid}}"}
 _OUTPUTS = "/tmp/outputs"
 _USER = 10001
 # Infrastructure and our own "not ready yet"; never an engine that ran out of memory.
@@ -208,13 +209,25 @@ class _Builder:
 
 
 def _add_templates(build: _Builder) -> None:
-    spec = build.spec
-    trial = TRIAL_INPUT
-    this_workflow = {"workflow": "{{workflow.name}}", "workflow-uid": "{{workflow.uid}}"}
-    # An image is fetched within the ready time as well, and the engine's own begins then.
-    starting_s = 2 * spec.deployment.readyTimeout
-    loading_s = trial_most_s(spec) - spec.deployment.readyTimeout
-    waiting_s = QUEUE_TIMEOUT_S + starting_s + loading_s
+    _add_ask(build)
+    _add_server_steps(build)
+    _add_tell(build)
+    _add_cleanup(build)
+    _add_flow(build)
+
+
+def _starting_s(spec: Spec) -> float:
+    """An image is fetched within the ready time as well, and the engine's own begins then."""
+    return 2 * spec.deployment.readyTimeout
+
+
+def _loading_s(spec: Spec) -> float:
+    """The longest that the benchmark of one trial takes."""
+    return trial_most_s(spec) - spec.deployment.readyTimeout
+
+
+def _add_ask(build: _Builder) -> None:
+    waiting_s = QUEUE_TIMEOUT_S + _starting_s(build.spec) + _loading_s(build.spec)
     build.leaf(
         "ask",
         {"key": "{{inputs.parameters.key}}", "wait": f"{waiting_s:.0f}"},
@@ -226,11 +239,15 @@ def _add_templates(build: _Builder) -> None:
         # Two that ask together would get the same answer.
         synchronization=m.Synchronization(mutexes=[m.Mutex(name=f"{build.study}-ask")]),
     )
+
+
+def _add_server_steps(build: _Builder) -> None:
+    """What starts a server, and what measures it and takes it away."""
     build.leaf(
         "deploy",
-        {"trial": trial, **this_workflow, "queue-timeout": f"{QUEUE_TIMEOUT_S:.0f}"},
+        {"trial": TRIAL_INPUT, **_THIS_WORKFLOW, "queue-timeout": f"{QUEUE_TIMEOUT_S:.0f}"},
         account="autotuner-deploy",
-        deadline_s=QUEUE_TIMEOUT_S + starting_s + _MARGIN_S,
+        deadline_s=QUEUE_TIMEOUT_S + _starting_s(build.spec) + _MARGIN_S,
         retries=2,
         inputs=("trial", "params"),
         outputs=("outcome", "url", "message"),
@@ -238,18 +255,21 @@ def _add_templates(build: _Builder) -> None:
     )
     build.leaf(
         "benchmark",
-        {"trial": trial},
+        {"trial": TRIAL_INPUT},
         account="autotuner-benchmark",
-        deadline_s=loading_s + 2 * _MARGIN_S,
+        deadline_s=_loading_s(build.spec) + 2 * _MARGIN_S,
         retries=2,
         inputs=("trial",),
         outputs=("outcome", "message"),
         display_name="benchmark-{{inputs.parameters.trial}}",
         memory="1Gi",
     )
+
+
+def _add_tell(build: _Builder) -> None:
     build.leaf(
         "tell",
-        {"trial": trial},
+        {"trial": TRIAL_INPUT},
         account="autotuner-ask",
         deadline_s=2 * _MARGIN_S,
         retries=6,
@@ -257,11 +277,17 @@ def _add_templates(build: _Builder) -> None:
         outputs=("score",),
         display_name="tell-{{inputs.parameters.trial}}",
     )
-    # Once a study is stopped Argo does not try the hook and the sweep again: they retry inside as
-    # well. Before, a hook whose pod was evicted would leave its server to the end of the study.
+
+
+def _add_cleanup(build: _Builder) -> None:
+    """The exit hook and the sweep.
+
+    Once a study is stopped Argo does not try them again: they retry inside as well. Before, a
+    hook whose pod was evicted would leave its server to the end of the study.
+    """
     build.leaf(
         "release",
-        {"trial": trial, **this_workflow},
+        {"trial": TRIAL_INPUT, **_THIS_WORKFLOW},
         account="autotuner-release",
         deadline_s=2 * _MARGIN_S,
         retries=3,
@@ -271,13 +297,12 @@ def _add_templates(build: _Builder) -> None:
     )
     build.leaf(
         "sweep",
-        this_workflow,
+        _THIS_WORKFLOW,
         account="autotuner-release",
         deadline_s=2 * _MARGIN_S,
         retries=3,
         outputs=("message",),
     )
-    _add_flow(build)
 
 
 def _add_flow(build: _Builder) -> None:
@@ -286,7 +311,7 @@ def _add_flow(build: _Builder) -> None:
         name: "{{steps.ask.outputs.parameters.%s}}" % name  # noqa: UP031 - braces are Argo's
         for name in ("trial", "params")
     }
-    trial = {"trial": "{{inputs.parameters.trial}}"}
+    trial = {"trial": TRIAL_INPUT}
     with Steps(name="body", inputs=[Parameter(name=name) for name in asked]) as body:
         params = {"params": "{{inputs.parameters.params}}"}
         Step(name="deploy", template="deploy", arguments=_arguments(trial | params))
