@@ -126,18 +126,24 @@ def live_workflows(study: str, cluster: Cluster, namespace: str) -> set[str]:
     return {each["metadata"]["uid"] for each in found if not has_ended(each)}
 
 
-def stop_now(study: Study, cluster: Cluster) -> str | None:
-    """Argo's Stop: what runs ends, every hook and the sweep run. Names the Workflow, if any.
+def stop(study: Study, cluster: Cluster, *, is_now: bool) -> str | None:
+    """Begins no new trials. Names the Workflow that ends, or None when none runs.
 
-    Never Terminate: it runs neither, and leaves servers to the janitor.
+    Args:
+        study: The study.
+        cluster: Where it runs.
+        is_now: Also ends what runs, by Argo's Stop, after which every hook and the sweep run.
+            Never Terminate: it runs neither, and leaves servers to the janitor.
     """
     workflow = current_workflow(study, cluster)
     if workflow is None or has_ended(workflow):
         return None
+    study.set_attribute("stop_requested", True)
     place = workflow["metadata"]
-    cluster.merge_patch(
-        "Workflow", place["name"], place["namespace"], {"spec": {"shutdown": "Stop"}}
-    )
+    if is_now:
+        cluster.merge_patch(
+            "Workflow", place["name"], place["namespace"], {"spec": {"shutdown": "Stop"}}
+        )
     return str(place["name"])
 
 

@@ -16,7 +16,7 @@ from inference_autotuner.workflows.cluster_janitor import clean_cluster
 from inference_autotuner.workflows.cluster_preflight import examine_task
 from inference_autotuner.workflows.finding import State
 from inference_autotuner.workflows.pod_steps import key_of
-from inference_autotuner.workflows.submission import Submitted, stop_now, submit
+from inference_autotuner.workflows.submission import Submitted, stop, submit
 from tests.workflows import doubles
 from tests.workflows.fake_cluster import FakeCluster, Manifest
 
@@ -89,7 +89,7 @@ def test_a_study_that_is_being_stopped_is_not_said_to_run(is_now: bool) -> None:
     scene = Scene()
     first = scene.submit()
     if is_now:
-        stop_now(first.study, scene.cluster)
+        stop(first.study, scene.cluster, is_now=True)
     else:
         first.study.set_attribute("stop_requested", True)
     with pytest.raises(StudyBusyError, match="when its Workflow .* has ended"):
@@ -163,15 +163,24 @@ def test_what_no_cluster_can_run_is_refused_before_anything_is_written(
 def test_stopping_now_is_argos_stop_and_never_terminate() -> None:
     scene = Scene()
     submitted = scene.submit()
-    assert stop_now(submitted.study, scene.cluster) == submitted.workflow
+    assert stop(submitted.study, scene.cluster, is_now=True) == submitted.workflow
     assert scene.workflow(submitted.workflow)["spec"]["shutdown"] == "Stop"
+
+
+def test_a_study_that_is_stopped_finishes_its_trials_and_begins_no_new_ones() -> None:
+    scene = Scene()
+    submitted = scene.submit()
+    assert stop(submitted.study, scene.cluster, is_now=False) == submitted.workflow
+    assert "shutdown" not in scene.workflow(submitted.workflow)["spec"]
+    asked = pod_steps.ask(submitted.study, key_of("uid", "000"), wait_s=0.0)
+    assert asked["proceed"] == "false"
 
 
 def test_a_workflow_that_has_ended_is_not_stopped_again() -> None:
     scene = Scene()
     submitted = scene.submit()
     scene.end(submitted)
-    assert stop_now(submitted.study, scene.cluster) is None
+    assert stop(submitted.study, scene.cluster, is_now=True) is None
 
 
 def test_the_janitor_removes_servers_whose_workflow_is_gone_or_whose_lease_is_over() -> None:

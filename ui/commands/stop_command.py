@@ -45,17 +45,13 @@ def _stop_process(study: "Study", now: bool) -> None:
 
 def _stop_workflow(study: "Study", now: bool) -> None:
     from inference_autotuner.workflows.cluster import Cluster
-    from inference_autotuner.workflows.submission import current_workflow, has_ended, stop_now
+    from inference_autotuner.workflows.submission import stop
 
-    cluster = Cluster.connect()
-    workflow = current_workflow(study, cluster)
-    if workflow is None or has_ended(workflow):
+    workflow = stop(study, Cluster.connect(), is_now=now)
+    if workflow is None:
         click.echo(f"{study.name} does not run on this cluster.")
-        return
-    study.set_attribute("stop_requested", True)
-    if now:
-        stop_now(study, cluster)
-    click.echo(f"{study.name} {_what_follows(now)} (Workflow {workflow['metadata']['name']}).")
+    else:
+        click.echo(f"{study.name} {_what_follows(now)} (Workflow {workflow}).")
 
 
 def _what_follows(now: bool) -> str:
