@@ -11,7 +11,7 @@ PLACE = Place("s-h0", "t-0001", "tuning", None, "")
 
 
 def test_a_deployment_that_somebody_removed_is_the_worlds_fault() -> None:
-    found = KubernetesShape().trouble(cast(Any, FakeCluster()), cast(Any, None), PLACE)
+    found = KubernetesShape().trouble(cast(Any, FakeCluster()), cast(Any, None), PLACE, 0.0)
     assert found
     assert (found.blame, found.reason) == (Blame.WORLD, Reason.SERVER_LOST)
 
@@ -19,4 +19,4 @@ def test_a_deployment_that_somebody_removed_is_the_worlds_fault() -> None:
 def test_a_deployment_that_is_there_is_no_trouble() -> None:
     cluster = FakeCluster()
     cluster.add("Deployment", PLACE.name)
-    assert KubernetesShape().trouble(cast(Any, cluster), cast(Any, None), PLACE) is None
+    assert KubernetesShape().trouble(cast(Any, cluster), cast(Any, None), PLACE, 0.0) is None
